@@ -1,0 +1,34 @@
+//! Where tensors live.
+use std::fmt;
+
+use crate::{DType, Result, Tensor};
+
+/// A place with memory and, elsewhere than on the CPU, a queue of work. It owns its stream; nothing is global.
+pub trait Device: Send + Sync + fmt::Debug {
+    /// Name as users write it: `cpu`, `cuda:0`.
+    fn name(&self) -> &str;
+
+    /// Copies a host tensor to this device. On the CPU this is the tensor itself.
+    ///
+    /// # Errors
+    /// When memory runs out or the element type is not supported.
+    fn upload(&self, host: &Tensor) -> Result<Tensor>;
+
+    /// Copies a tensor of this device to the host, after all work that produces it.
+    ///
+    /// # Errors
+    /// When the tensor lives on another device.
+    fn download(&self, tensor: &Tensor) -> Result<Tensor>;
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// When memory runs out or the element type is not supported.
+    fn zeros(&self, shape: &[usize], dtype: DType) -> Result<Tensor>;
+
+    /// Waits until all queued work is done.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    fn synchronize(&self) -> Result<()>;
+}

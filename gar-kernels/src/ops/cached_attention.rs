@@ -1,0 +1,124 @@
+//! Causal attention over a key/value cache: the one thing that is written in place.
+use std::any::Any;
+
+use crate::{Error, Result, Tensor};
+
+/// Size of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSpec {
+    /// Decoder layers.
+    pub layers: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Entries of a head.
+    pub head_dim: usize,
+    /// Most positions that the cache may hold.
+    pub capacity: usize,
+}
+
+/// Keys and values of one sequence, all layers.
+pub trait KvCache: Send {
+    /// Positions that every layer holds.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The size it was made with.
+    fn spec(&self) -> CacheSpec;
+
+    /// Counts `rows` more positions in, after every layer has attended to them.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] beyond the capacity.
+    fn advance(&mut self, rows: usize) -> Result<()>;
+
+    /// A second cache that starts with the same positions. Filled memory is shared until one of them writes to it.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    fn fork(&self) -> Result<Box<dyn KvCache>>;
+
+    /// Forgets every position from `len` on; more than it holds changes nothing.
+    fn truncate(&mut self, len: usize);
+
+    /// For the owning device to recover its own type.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+/// Makes caches and attends through them.
+pub trait CachedAttention: Send + Sync {
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// When memory runs out or the head size is not supported.
+    fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>>;
+
+    /// Stores `k`, `v` [B, L, G, d] of one layer behind what each of the B caches holds, and lets `q` [B, L, H, d] attend
+    /// causally to everything up to itself → [B, L, H, d]. The new positions count only after [`KvCache::advance`], so
+    /// that all layers of one step write to the same place and a failed step leaves no trace.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, a full cache, a cache of another device, element types that are not supported.
+    fn attend(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        caches: &mut [&mut dyn KvCache],
+        layer: usize,
+        scale: f32,
+    ) -> Result<Tensor>;
+}
+
+/// Extents of one step, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedAttentionDims {
+    /// Sequences.
+    pub batch: usize,
+    /// New positions of each.
+    pub queries: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Entries of a head.
+    pub head_dim: usize,
+}
+
+impl CachedAttentionDims {
+    /// Checks the shapes against each other and against every cache.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::Value`] or [`Error::Capacity`].
+    pub fn check(q: &Tensor, k: &Tensor, v: &Tensor, caches: &[&mut dyn KvCache], layer: usize) -> Result<Self> {
+        const OP: &str = "cached_attention";
+        let [batch, queries, heads, head_dim] = q.dims(OP, "q")?;
+        let [_, _, kv_heads, _] = k.dims(OP, "k")?;
+        k.expect_shape(OP, "k", &[batch, queries, kv_heads, head_dim])?;
+        v.expect_shape(OP, "v", k.shape())?;
+        if kv_heads == 0 || heads % kv_heads != 0 {
+            return Err(Error::shape(OP, "k", format!("G that divides {heads} heads"), k.shape()));
+        }
+        if caches.len() != batch {
+            return Err(Error::value(OP, "caches", format!("{batch}, one a sequence"), caches.len()));
+        }
+        for cache in caches {
+            let spec = cache.spec();
+            if spec.kv_heads != kv_heads || spec.head_dim != head_dim {
+                let expected = format!("[B, L, {}, {}] as the cache holds", spec.kv_heads, spec.head_dim);
+                return Err(Error::shape(OP, "k", expected, k.shape()));
+            }
+            if layer >= spec.layers {
+                return Err(Error::value(OP, "layer", format!("less than {}", spec.layers), layer));
+            }
+            let needed = cache.len().saturating_add(queries);
+            if needed > spec.capacity {
+                return Err(Error::Capacity { capacity: spec.capacity, needed });
+            }
+        }
+        Ok(Self { batch, queries, heads, kv_heads, head_dim })
+    }
+}

@@ -1,0 +1,73 @@
+//! Matrix product with a weight stored as a checkpoint stores it, and what follows it.
+use crate::{Error, Result, Tensor};
+
+/// Nonlinearity of an [`Epilogue`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// None.
+    #[default]
+    Identity,
+    /// `x·Φ(x)` with the error function, as the tower and the projector use it.
+    Gelu,
+}
+
+/// What happens to a product before it is stored: `residual + scale ⊙ activation(product + bias)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// [N], added to every row.
+    pub bias: Option<&'a Tensor>,
+    /// Applied after the bias.
+    pub activation: Activation,
+    /// [N], multiplied into every row after the activation (layer scale).
+    pub scale: Option<&'a Tensor>,
+    /// [.., N], the shape of the result, added last.
+    pub residual: Option<&'a Tensor>,
+}
+
+/// `y = epilogue(x · wᵀ)`.
+pub trait MatMul: Send + Sync {
+    /// `x` [.., K] times `w` [N, K] transposed → [.., N].
+    ///
+    /// # Errors
+    /// Shapes that do not fit, element types or a device that are not supported.
+    fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor>;
+}
+
+/// Extents of a product, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatMulDims {
+    /// Rows of `x`.
+    pub m: usize,
+    /// Rows of `w`, columns of the result.
+    pub n: usize,
+    /// Columns of `x` and of `w`.
+    pub k: usize,
+}
+
+impl MatMulDims {
+    /// Reads and checks the extents; also gives the shape of the result.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the argument that does not fit.
+    pub fn check(x: &Tensor, w: &Tensor, epilogue: &Epilogue<'_>) -> Result<(Self, Vec<usize>)> {
+        const OP: &str = "matmul";
+        let (m, k) = x.as_rows();
+        let [n, wk] = w.dims(OP, "w")?;
+        if x.shape().is_empty() || wk != k {
+            return Err(Error::shape(OP, "x", format!("[.., {wk}]"), x.shape()));
+        }
+        let mut out = x.shape().to_vec();
+        if let Some(last) = out.last_mut() {
+            *last = n;
+        }
+        for (what, vector) in [("bias", epilogue.bias), ("scale", epilogue.scale)] {
+            if let Some(vector) = vector {
+                vector.expect_shape(OP, what, &[n])?;
+            }
+        }
+        if let Some(residual) = epilogue.residual {
+            residual.expect_shape(OP, "residual", &out)?;
+        }
+        Ok((Self { m, n, k }, out))
+    }
+}

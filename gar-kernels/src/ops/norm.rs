@@ -1,0 +1,49 @@
+//! Normalisation of rows.
+use crate::{Error, Result, Tensor};
+
+/// Which statistic is divided out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// `(x − mean) / √(variance + eps)`, variance over N (not N−1).
+    Layer,
+    /// `x / √(mean(x²) + eps)`.
+    Rms,
+}
+
+/// Parameters of a normalisation.
+#[derive(Clone, Copy, Debug)]
+pub struct NormSpec<'a> {
+    /// Which one.
+    pub kind: NormKind,
+    /// [D], multiplied after normalising.
+    pub weight: &'a Tensor,
+    /// [D], added last.
+    pub bias: Option<&'a Tensor>,
+    /// Added under the root.
+    pub eps: f32,
+}
+
+/// Normalises each row of a tensor over its last axis.
+pub trait Norm: Send + Sync {
+    /// `x` [.., D] → [.., D].
+    ///
+    /// # Errors
+    /// Shapes that do not fit, element types or a device that are not supported.
+    fn norm(&self, x: &Tensor, spec: &NormSpec<'_>) -> Result<Tensor>;
+}
+
+impl NormSpec<'_> {
+    /// Checks the shapes; gives rows and D.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the argument that does not fit, [`Error::Value`] for a negative or NaN `eps`.
+    pub fn check(&self, x: &Tensor) -> Result<(usize, usize)> {
+        const OP: &str = "norm";
+        let (rows, d) = x.as_rows();
+        self.weight.expect_shape(OP, "weight", &[d])?;
+        if let Some(bias) = self.bias {
+            bias.expect_shape(OP, "bias", &[d])?;
+        }
+        if self.eps >= 0.0 { Ok((rows, d)) } else { Err(Error::value(OP, "eps", "at least 0", self.eps)) }
+    }
+}

@@ -1,0 +1,72 @@
+//! Patch embedding: pictures cut into squares, each projected to a vector, with what is added to it.
+use crate::{Error, Result, Tensor};
+
+/// Weights of a patch embedding and what is added to its result.
+#[derive(Clone, Copy, Debug)]
+pub struct PatchSpec<'a> {
+    /// [C, channels, p, p], as a convolution with stride p and without bias.
+    pub weight: &'a Tensor,
+    /// [T, patches, C], added to the patches: the visual prompt.
+    pub prompt: Option<&'a Tensor>,
+    /// [C], put in front of the patches of every picture.
+    pub class_token: Option<&'a Tensor>,
+    /// [tokens, C], added to every picture's tokens, the class token included.
+    pub positions: Option<&'a Tensor>,
+}
+
+/// Projects pictures to tokens.
+pub trait PatchEmbed: Send + Sync {
+    /// `pixels` [T, channels, S, S] → [T, tokens, C], tokens = (S/p)², row-major, plus one if there is a class token.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, unsupported types or device.
+    fn patch_embed(&self, pixels: &Tensor, spec: &PatchSpec<'_>) -> Result<Tensor>;
+}
+
+/// Extents, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PatchDims {
+    /// Pictures.
+    pub batch: usize,
+    /// Channels of a picture.
+    pub channels: usize,
+    /// Side of a picture in pixels.
+    pub side: usize,
+    /// Side of a patch in pixels.
+    pub patch: usize,
+    /// Entries of a token.
+    pub width: usize,
+    /// Patches along a side.
+    pub grid: usize,
+    /// Tokens of a picture.
+    pub tokens: usize,
+}
+
+impl PatchSpec<'_> {
+    /// Checks the shapes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the argument that does not fit.
+    pub fn check(&self, pixels: &Tensor) -> Result<PatchDims> {
+        const OP: &str = "patch_embed";
+        let [batch, channels, side, _] = pixels.dims(OP, "pixels")?;
+        let [width, _, patch, _] = self.weight.dims(OP, "weight")?;
+        self.weight.expect_shape(OP, "weight", &[width, channels, patch, patch])?;
+        if patch == 0 || side % patch != 0 || pixels.shape()[3] != side {
+            let expected = format!("[T, {channels}, S, S] with S a multiple of {patch}");
+            return Err(Error::shape(OP, "pixels", expected, pixels.shape()));
+        }
+        let grid = side / patch;
+        let tokens = grid * grid + usize::from(self.class_token.is_some());
+        if let Some(prompt) = self.prompt {
+            prompt.expect_shape(OP, "prompt", &[batch, grid * grid, width])?;
+        }
+        if let Some(class_token) = self.class_token {
+            class_token.expect_shape(OP, "class_token", &[width])?;
+        }
+        if let Some(positions) = self.positions {
+            positions.expect_shape(OP, "positions", &[tokens, width])?;
+        }
+        Ok(PatchDims { batch, channels, side, patch, width, grid, tokens })
+    }
+}

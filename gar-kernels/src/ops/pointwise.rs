@@ -1,0 +1,23 @@
+//! Elementwise operations.
+use crate::{Result, Tensor};
+
+/// Operations on each element alone.
+pub trait Pointwise: Send + Sync {
+    /// `a + b`, one shape.
+    ///
+    /// # Errors
+    /// Different shapes, unsupported types or device.
+    fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor>;
+
+    /// `silu(gate) · up` with `silu(x) = x / (1 + e⁻ˣ)`, one shape (SwiGLU).
+    ///
+    /// # Errors
+    /// Different shapes, unsupported types or device.
+    fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor>;
+
+    /// `x·Φ(x)` with the error function.
+    ///
+    /// # Errors
+    /// Unsupported types or device.
+    fn gelu(&self, x: &Tensor) -> Result<Tensor>;
+}

@@ -1,0 +1,158 @@
+//! One safetensors file: mapping, header, tensors.
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::{DType, Error, Result, Tensor, host::HostStorage};
+
+/// A file mapped read-only into memory.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    path: PathBuf,
+    map: memmap2::Mmap,
+}
+
+impl MappedFile {
+    fn open(path: &Path) -> Result<Self> {
+        let io = |source| Error::Io { path: path.to_path_buf(), source };
+        let file = fs::File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.is_dir() {
+            return Err(io(std::io::ErrorKind::IsADirectory.into()));
+        }
+        // SAFETY: the map is private and read-only. As with every mapped checkpoint, nobody may truncate the file while
+        // it is open; overwriting it changes numbers, not memory safety, since every bit pattern is a valid element.
+        let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) }.map_err(io)?;
+        Ok(Self { path: path.to_path_buf(), map })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Where a tensor lies.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) file: Arc<MappedFile>,
+    pub(super) dtype: DType,
+    pub(super) shape: Vec<usize>,
+    /// Bytes from the start of the file.
+    start: usize,
+    len: usize,
+}
+
+impl Entry {
+    /// The tensor, mapped where its bytes are aligned for its type, else copied.
+    pub(super) fn tensor(&self) -> Result<Tensor> {
+        let bytes = self.file.bytes().get(self.start..self.start + self.len).unwrap_or_default();
+        let aligned = bytes.as_ptr().addr() % self.dtype.size() == 0;
+        if aligned {
+            let storage = HostStorage::Mapped { file: self.file.clone(), start: self.start, len: self.len };
+            return Tensor::from_storage(Arc::new(storage), self.dtype, &self.shape);
+        }
+        match self.dtype {
+            DType::F32 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, f32>(bytes), &self.shape),
+            DType::F16 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, f16>(bytes), &self.shape),
+            DType::BF16 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, bf16>(bytes), &self.shape),
+            DType::U8 => Tensor::from_vec(bytes.to_vec(), &self.shape),
+            DType::U32 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, u32>(bytes), &self.shape),
+        }
+    }
+}
+
+/// Reads the header of one file.
+pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Entry>> {
+    let file = Arc::new(MappedFile::open(path)?);
+    let wrong = |what: &str, expected: &str, found: String| Error::Checkpoint {
+        path: path.to_path_buf(),
+        what: what.into(),
+        expected: expected.into(),
+        found,
+    };
+    let (header, metadata) = SafeTensors::read_metadata(file.bytes())
+        .map_err(|e| wrong("header", "a safetensors header", e.to_string()))?;
+    let data = header + 8;
+    let mut entries = BTreeMap::new();
+    for (name, info) in metadata.tensors() {
+        let dtype = match info.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::U8 => DType::U8,
+            Dtype::U32 => DType::U32,
+            other => {
+                return Err(wrong(&format!("tensor {name:?}"), "f32, f16, bf16, u8 or u32", format!("{other:?}")));
+            }
+        };
+        let (from, to) = info.data_offsets;
+        let end = data.checked_add(to).filter(|&end| end <= file.bytes().len());
+        if from > to || end.is_none() {
+            let found = format!("bytes {from}..{to} of {} behind the header", file.bytes().len().saturating_sub(data));
+            return Err(wrong(&format!("tensor {name:?}"), "data inside the file", found));
+        }
+        let entry = Entry { file: file.clone(), dtype, shape: info.shape.clone(), start: data + from, len: to - from };
+        entries.insert(name, entry);
+    }
+    Ok(entries)
+}
+
+/// Reads an index and the headers of all shards it names.
+pub(super) fn read_sharded(directory: &Path, index: &Path) -> Result<BTreeMap<String, Entry>> {
+    let wrong = |what: String, expected: &str, found: String| Error::Checkpoint {
+        path: index.to_path_buf(),
+        what,
+        expected: expected.into(),
+        found,
+    };
+    let text = fs::read(index).map_err(|source| Error::Io { path: index.to_path_buf(), source })?;
+    let json: serde_json::Value = serde_json::from_slice(&text)
+        .map_err(|e| wrong("index".into(), "JSON", e.to_string()))?;
+    let map = json
+        .get("weight_map")
+        .and_then(|m| m.as_object())
+        .ok_or_else(|| wrong("weight_map".into(), "an object", "none".into()))?;
+    let mut shards: BTreeMap<&str, BTreeMap<String, Entry>> = BTreeMap::new();
+    let mut entries = BTreeMap::new();
+    for (name, shard) in map {
+        let shard = shard
+            .as_str()
+            .ok_or_else(|| wrong(format!("tensor {name:?}"), "a file name", shard.to_string()))?;
+        if Path::new(shard).file_name().is_none_or(|file| file != shard) {
+            return Err(wrong(format!("tensor {name:?}"), "a file name without folders", format!("{shard:?}")));
+        }
+        if !shards.contains_key(shard) {
+            shards.insert(shard, read(&directory.join(shard))?);
+        }
+        let entry = shards.get(shard).and_then(|s| s.get(name)).cloned();
+        let missing = || Error::MissingTensor { name: name.clone(), path: directory.join(shard) };
+        entries.insert(name.clone(), entry.ok_or_else(missing)?);
+    }
+    Ok(entries)
+}
+
+/// Index of the first entry that is NaN or infinite.
+pub(super) fn first_not_finite(tensor: &Tensor) -> Result<Option<usize>> {
+    // An entry is finite unless all bits of its exponent are set; compared as integers, this runs at memory speed.
+    fn find<T: Copy + Sync>(data: &[T], bad: impl Fn(T) -> bool + Sync) -> Option<usize> {
+        const CHUNK: usize = 1 << 16;
+        let chunk = data.par_chunks(CHUNK).position_first(|c| c.iter().fold(false, |any, &v| any | bad(v)))?;
+        data[chunk * CHUNK..].iter().position(|&v| bad(v)).map(|at| chunk * CHUNK + at)
+    }
+    Ok(match tensor.dtype() {
+        DType::F32 => find(tensor.host::<f32>()?, |v| v.to_bits() & 0x7f80_0000 == 0x7f80_0000),
+        DType::F16 => find(tensor.host::<f16>()?, |v| v.to_bits() & 0x7c00 == 0x7c00),
+        DType::BF16 => find(tensor.host::<bf16>()?, |v| v.to_bits() & 0x7f80 == 0x7f80),
+        DType::U8 | DType::U32 => None,
+    })
+}
