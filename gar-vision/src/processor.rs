@@ -1,0 +1,248 @@
+//! From a picture to the tower's input: resize, cut into tiles, normalise.
+
+use std::path::Path;
+
+use ndarray::{Array3, Array4, ArrayView2};
+use rayon::prelude::*;
+use serde::Deserialize;
+
+use crate::{Error, Image, Result, TileGrid, resize};
+
+/// A picture as the tower takes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TiledImage {
+    /// The grid of the tiles after the thumbnail.
+    pub grid: TileGrid,
+    /// Normalised tiles [T, 3, S, S], T = 1 + columns · rows: the thumbnail, then the grid row by row.
+    pub pixels: Array4<f32>,
+    /// The thumbnail before normalisation, [3, S, S].
+    pub thumb: Array3<u8>,
+}
+
+/// Cuts pictures and label maps into tiles, AnyRes with a thumbnail (`"thumb+tile"`).
+///
+/// Fields are what `preprocessor_config.json` states; [`Default`] holds the values of the reference.
+///
+/// ```
+/// # fn main() -> gar_vision::Result<()> {
+/// use gar_vision::{Image, ImageProcessor};
+/// use ndarray::Array3;
+///
+/// let processor = ImageProcessor::from_json(br#"{"tile_size": 28, "max_num_tiles": 4}"#)?;
+/// let tiled = processor.process(&Image::from_rgb(Array3::zeros((20, 50, 3)))?)?;
+/// assert_eq!((tiled.grid.columns, tiled.grid.rows), (2, 1));
+/// assert_eq!(tiled.pixels.shape(), [3, 3, 28, 28]);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageProcessor {
+    /// Side S of a tile in pixels.
+    pub tile_size: usize,
+    /// Most tiles of the grid, the thumbnail not counted.
+    pub max_num_tiles: usize,
+    /// Factor from bytes to the unit of `mean` and `std`; none leaves them at 0…255.
+    pub rescale: Option<f64>,
+    /// Mean and standard deviation per channel; none leaves values as rescaled.
+    pub normalize: Option<Normalization>,
+}
+
+/// Per-channel normalisation, (x − mean) / std.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalization {
+    /// Mean of the red, green and blue channel.
+    pub mean: [f32; 3],
+    /// Standard deviation of the red, green and blue channel.
+    pub std: [f32; 3],
+}
+
+impl Default for ImageProcessor {
+    /// 448-pixel tiles, at most 36 of them, bytes to −1…1.
+    fn default() -> Self {
+        let normalize = Some(Normalization { mean: [0.5; 3], std: [0.5; 3] });
+        Self { tile_size: 448, max_num_tiles: 36, rescale: Some(1.0 / 255.0), normalize }
+    }
+}
+
+impl ImageProcessor {
+    /// Reads `preprocessor_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::InFile`] with the path and the cause, which is [`Error::Io`] or an error of [`ImageProcessor::from_json`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let read = || Self::from_json(&std::fs::read(path)?);
+        read().map_err(|source| Error::InFile { path: path.into(), source: Box::new(source) })
+    }
+
+    /// Parses the text of `preprocessor_config.json`. Absent keys keep their defaults.
+    ///
+    /// # Errors
+    /// [`Error::Json`] where the text is not of the expected form, [`Error::Unsupported`] for a value that asks for
+    /// another computation than this one.
+    pub fn from_json(text: &[u8]) -> Result<Self> {
+        let config: Config =
+            serde_json::from_slice(text).map_err(|source| Error::Json { what: "preprocessor configuration", source })?;
+        let default = Self::default();
+        let only = |key: &str, found: String, expected: &str| Err(unsupported(key, found, expected));
+        if let Some(kind) = config.vision_input_type.filter(|kind| kind != "thumb+tile") {
+            return only("vision_input_type", format!("{kind:?}"), "\"thumb+tile\"");
+        }
+        if let Some(filter) = config.resample.filter(|&filter| filter != 3) {
+            return only("resample", filter.to_string(), "3 (bicubic)");
+        }
+        if config.do_resize == Some(false) {
+            return only("do_resize", "false".into(), "true");
+        }
+        let [mean, std] = [config.image_mean, config.image_std].map(|v| v.map_or([0.5; 3], PerChannel::each));
+        let processor = Self {
+            tile_size: config.tile_size.unwrap_or(default.tile_size),
+            max_num_tiles: config.max_num_tiles.unwrap_or(default.max_num_tiles),
+            rescale: config.do_rescale.unwrap_or(true).then_some(config.rescale_factor.unwrap_or(1.0 / 255.0)),
+            normalize: config.do_normalize.unwrap_or(true).then_some(Normalization { mean, std }),
+        };
+        processor.check()?;
+        Ok(processor)
+    }
+
+    /// The same processor with another bound on the tiles of the grid.
+    #[must_use]
+    pub fn with_max_tiles(self, max_num_tiles: usize) -> Self {
+        Self { max_num_tiles, ..self }
+    }
+
+    /// Resizes, cuts and normalises a picture.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where a field of the processor has no meaning (a tile size of zero, say).
+    pub fn process(&self, image: &Image) -> Result<TiledImage> {
+        self.check()?;
+        let size = self.tile_size;
+        let grid = TileGrid::choose(image.width(), image.height(), size, self.max_num_tiles)?;
+        let thumb = resize::bicubic(image.pixels(), size, size)?;
+        let canvas = match grid.tiles() {
+            1 => thumb.clone(),
+            _ => resize::bicubic(image.pixels(), grid.rows * size, grid.columns * size)?,
+        };
+        let table = self.table();
+        let mut pixels = vec![0f32; (1 + grid.tiles()) * 3 * size * size];
+        pixels.par_chunks_exact_mut(3 * size * size).enumerate().for_each(|(t, tile)| {
+            // The thumbnail comes first; a picture is a canvas of one tile.
+            let (source, columns, t) = match t.checked_sub(1) {
+                None => (&thumb, 1, 0),
+                Some(t) => (&canvas, grid.columns, t),
+            };
+            let pixels = source.as_slice().unwrap_or_default();
+            let width = columns * size;
+            let corner = t / columns * size * width + t % columns * size;
+            for (c, plane) in tile.chunks_exact_mut(size * size).enumerate() {
+                for (y, row) in plane.chunks_exact_mut(size).enumerate() {
+                    let line = &pixels[(corner + y * width) * 3..][..size * 3];
+                    row.iter_mut().zip(line.chunks_exact(3)).for_each(|(o, p)| *o = table[c][usize::from(p[c])]);
+                }
+            }
+        });
+        let shape = [1 + grid.tiles(), 3, size, size];
+        let pixels = Array4::from_shape_vec(shape, pixels)
+            .map_err(|_| Error::PixelBuffer { expected: [size, size, 3], found: shape.to_vec() })?;
+        let thumb = thumb.permuted_axes([2, 0, 1]).as_standard_layout().into_owned();
+        Ok(TiledImage { grid, pixels, thumb })
+    }
+
+    /// Cuts a label map [H, W] as [`ImageProcessor::process`] cuts the picture, with nearest resizing: [T, S, S].
+    ///
+    /// # Errors
+    /// [`Error::EmptyImage`] for an empty map, [`Error::Grid`] for an empty grid or one beyond
+    /// [`TileGrid::MAX_TILES`], [`Error::Unsupported`] as in [`ImageProcessor::process`].
+    pub fn process_labels(&self, labels: ArrayView2<'_, u8>, grid: &TileGrid) -> Result<Array3<u8>> {
+        self.check()?;
+        grid.check()?;
+        let size = self.tile_size;
+        let thumb = resize::nearest(labels, size, size)?;
+        let canvas = resize::nearest(labels, grid.rows * size, grid.columns * size)?;
+        let tiles = Array3::from_shape_fn((1 + grid.tiles(), size, size), |(t, y, x)| match t.checked_sub(1) {
+            None => thumb[[y, x]],
+            Some(t) => canvas[[t / grid.columns * size + y, t % grid.columns * size + x]],
+        });
+        Ok(tiles)
+    }
+
+    /// The normalised value of each byte, per channel. Rescaling is folded into mean and deviation first, in f32, as
+    /// the reference does: (x − 127.5) / 127.5 rounds otherwise than (x / 255 − 0.5) / 0.5.
+    fn table(&self) -> [[f32; 256]; 3] {
+        let mut table = [[0.0; 256]; 3];
+        for (c, values) in table.iter_mut().enumerate() {
+            for (x, value) in values.iter_mut().enumerate() {
+                let x = x as f32;
+                *value = match (self.normalize, self.rescale) {
+                    (Some(n), Some(scale)) => {
+                        let unit = (1.0 / scale) as f32;
+                        (x - n.mean[c] * unit) / (n.std[c] * unit)
+                    }
+                    (Some(n), None) => (x - n.mean[c]) / n.std[c],
+                    (None, Some(scale)) => x * scale as f32,
+                    (None, None) => x,
+                };
+            }
+        }
+        table
+    }
+
+    fn check(&self) -> Result<()> {
+        // A canvas side is at most `MAX_TILES · tile_size`; 2¹⁴ pixels a tile keep every size below in range.
+        if !(1..=1 << 14).contains(&self.tile_size) {
+            return Err(unsupported("tile_size", self.tile_size, "1 to 16384"));
+        }
+        if !(1..=TileGrid::MAX_TILES).contains(&self.max_num_tiles) {
+            return Err(unsupported("max_num_tiles", self.max_num_tiles, &format!("1 to {}", TileGrid::MAX_TILES)));
+        }
+        if let Some(scale) = self.rescale.filter(|s| !s.is_finite() || *s <= 0.0) {
+            return Err(unsupported("rescale_factor", scale, "a positive number"));
+        }
+        if let Some(n) = self.normalize {
+            if n.std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
+                return Err(unsupported("image_std", format!("{:?}", n.std), "positive numbers"));
+            }
+            if n.mean.iter().any(|m| !m.is_finite()) {
+                return Err(unsupported("image_mean", format!("{:?}", n.mean), "finite numbers"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unsupported(key: &str, found: impl ToString, expected: &str) -> Error {
+    Error::Unsupported { key: key.into(), found: found.to_string(), expected: expected.into() }
+}
+
+/// The keys of `preprocessor_config.json` that decide the computation. Others name classes or defaults that this path
+/// never reads (`size`, which the tile size replaces, among them).
+#[derive(Deserialize)]
+struct Config {
+    vision_input_type: Option<String>,
+    tile_size: Option<usize>,
+    max_num_tiles: Option<usize>,
+    do_resize: Option<bool>,
+    resample: Option<u32>,
+    do_rescale: Option<bool>,
+    rescale_factor: Option<f64>,
+    do_normalize: Option<bool>,
+    image_mean: Option<PerChannel>,
+    image_std: Option<PerChannel>,
+}
+
+/// One number for all channels, or one for each.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PerChannel {
+    All(f32),
+    Each([f32; 3]),
+}
+
+impl PerChannel {
+    fn each(self) -> [f32; 3] {
+        match self {
+            Self::All(v) => [v; 3],
+            Self::Each(v) => v,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The two resizes of the image side: antialiased bicubic for pictures, nearest for label maps.
+//!
+//! Both follow torchvision's tensor resize, which GAR's processor uses, down to the order of its f32 operations;
+//! Pillow's fixed-point resize and general resizing crates differ from it by one grey level here and there.
+//! Work is shared out by bands of output rows, and every value is computed alone, so results do not depend on the
+//! number of threads.
+
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use rayon::prelude::*;
+
+use crate::{Error, Result};
+
+/// Output rows computed together: enough to amortise the source rows that two neighbouring bands both need.
+const BAND_ROWS: usize = 32;
+/// Source rows resized horizontally together; with three channels they fill `ROW_LANES` SIMD lanes.
+const ROW_GROUP: usize = 8;
+const ROW_LANES: usize = 3 * ROW_GROUP;
+/// Values of a row summed together in the vertical pass.
+const COLUMN_LANES: usize = 32;
+
+/// Resizes `image` [H, W, 3] to [height, width, 3], stretching it: antialiased bicubic with a = −0.5.
+///
+/// The picture is resized in f32, along rows first and columns second (a side that keeps its length is left alone),
+/// then clamped to 0…255 and rounded, ties to even.
+///
+/// # Errors
+/// [`Error::EmptyImage`] where a side of the input or of the output is zero, [`Error::PixelBuffer`] where the last
+/// axis is not 3.
+pub fn bicubic(image: ArrayView3<'_, u8>, height: usize, width: usize) -> Result<Array3<u8>> {
+    let (in_height, in_width, channels) = image.dim();
+    if channels != 3 {
+        return Err(Error::PixelBuffer { expected: [in_height, in_width, 3], found: vec![in_height, in_width, channels] });
+    }
+    for (w, h) in [(in_width, in_height), (width, height)] {
+        if w == 0 || h == 0 {
+            return Err(Error::EmptyImage { width: w, height: h });
+        }
+    }
+    let image = image.as_standard_layout();
+    let source = image.as_slice().unwrap_or_default();
+    let (along_x, along_y) = (Filter::new(in_width, width), Filter::new(in_height, height));
+
+    let mut resized = vec![0u8; height * width * 3];
+    resized.par_chunks_mut(BAND_ROWS * width * 3).enumerate().for_each(|(band, out)| {
+        let y0 = band * BAND_ROWS;
+        let rows = y0..y0 + out.len() / (width * 3);
+        // The source rows that this band reads.
+        let (first, last) = match &along_y {
+            Some(f) => (f.start[rows.start], f.start[rows.end - 1] + f.weights(rows.end - 1).len()),
+            None => (rows.start, rows.end),
+        };
+        let narrow = Rows::resize(&source[first * in_width * 3..last * in_width * 3], in_width, width, &along_x);
+        for (y, out) in rows.zip(out.chunks_exact_mut(width * 3)) {
+            match &along_y {
+                Some(f) => narrow.combine(f.start[y] - first, f.weights(y), out),
+                None => narrow.copy(y - first, out),
+            }
+        }
+    });
+    Array3::from_shape_vec((height, width, 3), resized)
+        .map_err(|_| Error::PixelBuffer { expected: [height, width, 3], found: vec![] })
+}
+
+/// Resizes a label map [H, W] to [height, width] by the nearest rule of torch: source = ⌊target · in/out⌋, in f32.
+///
+/// # Errors
+/// [`Error::EmptyImage`] where a side of the input or of the output is zero.
+pub fn nearest(labels: ArrayView2<'_, u8>, height: usize, width: usize) -> Result<Array2<u8>> {
+    let (in_height, in_width) = labels.dim();
+    for (w, h) in [(in_width, in_height), (width, height)] {
+        if w == 0 || h == 0 {
+            return Err(Error::EmptyImage { width: w, height: h });
+        }
+    }
+    let (ys, xs) = (nearest_index(in_height, height), nearest_index(in_width, width));
+    Ok(Array2::from_shape_fn((height, width), |(y, x)| labels[[ys[y], xs[x]]]))
+}
+
+/// The source index of each of `output` positions.
+fn nearest_index(input: usize, output: usize) -> Vec<usize> {
+    let scale = input as f32 / output as f32;
+    (0..output).map(|i| ((i as f32 * scale) as usize).min(input - 1)).collect()
+}
+
+/// The taps of one axis: output `i` is Σ_j `weights(i)[j]` · source[`start[i]` + j].
+struct Filter {
+    start: Vec<usize>,
+    end: Vec<usize>,
+    weight: Vec<f32>,
+}
+
+impl Filter {
+    /// The bicubic filter from `input` to `output` samples; none where the two are equal.
+    ///
+    /// Positions and widths are computed in the precision of the reference: f32 values, each step of which may be
+    /// taken in f64 and rounded back.
+    fn new(input: usize, output: usize) -> Option<Self> {
+        if input == output {
+            return None;
+        }
+        let scale = input as f32 / output as f32;
+        // When shrinking, the kernel is stretched over `scale` source samples: that is the antialiasing.
+        let (support, inverse) =
+            if scale >= 1.0 { ((2.0 * f64::from(scale)) as f32, (1.0 / f64::from(scale)) as f32) } else { (2.0, 1.0) };
+        let most_taps = support.ceil() as usize * 2 + 1;
+        let mut filter = Self { start: Vec::with_capacity(output), end: Vec::with_capacity(output), weight: vec![] };
+        for i in 0..output {
+            let center = (f64::from(scale) * (i as f64 + 0.5)) as f32;
+            // Both bounds truncate towards zero; the casts saturate at zero.
+            let first = (f64::from(center - support) + 0.5) as usize;
+            let last = ((f64::from(center + support) + 0.5) as usize).min(input);
+            let taps = last.saturating_sub(first).min(most_taps);
+            let begin = filter.weight.len();
+            filter.weight.extend((0..taps).map(|j| {
+                let distance = f64::from((first + j) as f32 - center) + 0.5;
+                cubic((distance * f64::from(inverse)) as f32)
+            }));
+            let weights = &mut filter.weight[begin..];
+            let total: f32 = weights.iter().fold(0.0, |sum, w| sum + w);
+            if total != 0.0 {
+                weights.iter_mut().for_each(|w| *w /= total);
+            }
+            filter.start.push(first.min(input - 1));
+            filter.end.push(filter.weight.len());
+        }
+        Some(filter)
+    }
+
+    fn weights(&self, i: usize) -> &[f32] {
+        let begin = if i == 0 { 0 } else { self.end[i - 1] };
+        &self.weight[begin..self.end[i]]
+    }
+}
+
+/// Keys' cubic convolution kernel with a = −0.5; products are fused with the following sum as in the reference.
+fn cubic(x: f32) -> f32 {
+    const A: f32 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0).mul_add(x, -(A + 3.0)) * x).mul_add(x, 1.0)
+    } else if x < 2.0 {
+        A.mul_add(x, -5.0 * A).mul_add(x, 8.0 * A).mul_add(x, -4.0 * A)
+    } else {
+        0.0
+    }
+}
+
+/// Some source rows, resized horizontally: f32 [rows, stride], of which the first `width · 3` values of a row count.
+struct Rows {
+    values: Vec<f32>,
+    stride: usize,
+}
+
+impl Rows {
+    /// Resizes `source` [n, in_width, 3] to n rows of `width` pixels.
+    fn resize(source: &[u8], in_width: usize, width: usize, filter: &Option<Filter>) -> Self {
+        let count = source.len() / (in_width * 3);
+        let stride = (width * 3).next_multiple_of(COLUMN_LANES);
+        let mut values = vec![0f32; count * stride];
+        let Some(filter) = filter else {
+            for (row, out) in source.chunks_exact(in_width * 3).zip(values.chunks_exact_mut(stride)) {
+                row.iter().zip(out).for_each(|(&v, o)| *o = f32::from(v));
+            }
+            return Self { values, stride };
+        };
+        // `ROW_GROUP` rows side by side, [in_width, row, channel], so that one tap is a run of lanes.
+        let mut group = vec![0f32; in_width * ROW_LANES];
+        for (rows, out) in source.chunks(ROW_GROUP * in_width * 3).zip(values.chunks_mut(ROW_GROUP * stride)) {
+            for (r, row) in rows.chunks_exact(in_width * 3).enumerate() {
+                for (pixel, lanes) in row.chunks_exact(3).zip(group.chunks_exact_mut(ROW_LANES)) {
+                    for c in 0..3 {
+                        lanes[r * 3 + c] = f32::from(pixel[c]);
+                    }
+                }
+            }
+            for x in 0..width {
+                let lanes = sum::<ROW_LANES>(&group[filter.start[x] * ROW_LANES..], ROW_LANES, filter.weights(x));
+                for (row, lanes) in out.chunks_exact_mut(stride).zip(lanes.chunks_exact(3)) {
+                    row[x * 3..x * 3 + 3].copy_from_slice(lanes);
+                }
+            }
+        }
+        Self { values, stride }
+    }
+
+    /// Writes Σ_j weights[j] · row[first + j] as u8.
+    fn combine(&self, first: usize, weights: &[f32], out: &mut [u8]) {
+        for (out, x) in out.chunks_mut(COLUMN_LANES).zip((0..).step_by(COLUMN_LANES)) {
+            let lanes = sum::<COLUMN_LANES>(&self.values[first * self.stride + x..], self.stride, weights);
+            out.iter_mut().zip(lanes).for_each(|(o, v)| *o = to_u8(v));
+        }
+    }
+
+    /// Writes one row as u8.
+    fn copy(&self, row: usize, out: &mut [u8]) {
+        out.iter_mut().zip(&self.values[row * self.stride..]).for_each(|(o, &v)| *o = to_u8(v));
+    }
+}
+
+/// Σ_j weights[j] · source[j · stride + lane], for `N` lanes at once, in the order of the reference's inner loop.
+///
+/// Its first product and whole groups of four after it are rounded before they are added; what is left over, up to
+/// three taps, is fused into the sum. A fused step is taken in f64, where a product of two f32 is exact.
+#[inline(always)]
+fn sum<const N: usize>(source: &[f32], stride: usize, weights: &[f32]) -> [f32; N] {
+    let mut total = [0f32; N];
+    let fused = 1 + weights.len().saturating_sub(1) / 4 * 4;
+    for (j, &weight) in weights.iter().enumerate() {
+        let lanes = &source[j * stride..j * stride + N];
+        if j == 0 {
+            total.iter_mut().zip(lanes).for_each(|(t, v)| *t = v * weight);
+        } else if j < fused {
+            total.iter_mut().zip(lanes).for_each(|(t, v)| *t += v * weight);
+        } else {
+            let weight = f64::from(weight);
+            total.iter_mut().zip(lanes).for_each(|(t, v)| *t = (f64::from(*v) * weight + f64::from(*t)) as f32);
+        }
+    }
+    total
+}
+
+/// Clamps to 0…255 and rounds, ties to even: adding 1.5 · 2²³ leaves no bits for a fraction.
+#[inline(always)]
+fn to_u8(value: f32) -> u8 {
+    const ROUND: f32 = 12_582_912.0;
+    ((value.clamp(0.0, 255.0) + ROUND) - ROUND) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_of_every_output_sum_to_one() {
+        for input in [1, 2, 3, 17, 447, 448, 449, 4000] {
+            for output in [1, 2, 56, 447, 448, 1344] {
+                let Some(filter) = Filter::new(input, output) else {
+                    assert_eq!(input, output);
+                    continue;
+                };
+                for i in 0..output {
+                    let weights = filter.weights(i);
+                    let total: f32 = weights.iter().sum();
+                    assert!((total - 1.0).abs() < 1e-5, "{input} → {output}: output {i} sums to {total}");
+                    assert!(filter.start[i] + weights.len() <= input, "{input} → {output}: output {i} reads past the end");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_even_and_clamped() {
+        let cases = [(-3.0, 0), (0.5, 0), (1.5, 2), (2.5, 2), (2.500_001, 3), (254.5, 254), (255.5, 255), (900.0, 255)];
+        for (value, expected) in cases {
+            assert_eq!(to_u8(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn nearest_takes_the_floor_of_the_scaled_index() {
+        assert_eq!(nearest_index(5, 3), [0, 1, 3]);
+        assert_eq!(nearest_index(3, 5), [0, 0, 1, 1, 2]);
+        assert_eq!(nearest_index(1, 4), [0, 0, 0, 0]);
+        assert_eq!(nearest_index(448, 448), (0..448).collect::<Vec<_>>());
+    }
+}
