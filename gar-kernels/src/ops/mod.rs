@@ -25,3 +25,4 @@ pub use pool::{Pool, PoolDims, PoolSpec};
 pub use roi_align::{RoiAlign, RoiAlignDims, RoiAlignSpec, RoiBox};
 pub use rotary::{Pairing, Rotary, RotaryDims, RotarySpec};
 pub use rows::Rows;
+pub(crate) use rows::check_gather;

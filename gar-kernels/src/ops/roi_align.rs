@@ -17,6 +17,9 @@ pub struct RoiAlignSpec {
     pub aligned: bool,
 }
 
+/// Most samples along a bin's side that a sampling ratio of 0 may ask for: far beyond any map, short of forever.
+const MAX_SAMPLES: f32 = 4096.0;
+
 /// Samples boxes from one map.
 pub trait RoiAlign: Send + Sync {
     /// `map` [H, W, D], channels last; `boxes` N → [N, oh, ow, D].
@@ -53,9 +56,20 @@ impl RoiAlignSpec {
         if !self.spatial_scale.is_finite() {
             return Err(Error::value(OP, "spatial_scale", "a finite number", self.spatial_scale));
         }
+        if self.sampling_ratio == 0 && let Some(b) = boxes.iter().find(|b| self.adaptive_samples(b) > MAX_SAMPLES) {
+            let expected = format!("a sampling ratio, or boxes of at most {MAX_SAMPLES} samples a bin side");
+            return Err(Error::value(OP, "boxes", expected, format!("{b:?}")));
+        }
         match boxes.iter().find(|b| !b.iter().all(|c| (c * self.spatial_scale).is_finite())) {
             Some(b) => Err(Error::value(OP, "boxes", "finite coordinates", format!("{b:?}"))),
             None => Ok(RoiAlignDims { height, width, channels }),
         }
+    }
+
+    /// Samples along the longer side of a bin that a sampling ratio of 0 asks for.
+    fn adaptive_samples(&self, b: &RoiBox) -> f32 {
+        let [rows, columns] = self.output;
+        let side = |from: f32, to: f32, bins: usize| ((to - from) * self.spatial_scale / bins.max(1) as f32).ceil();
+        side(b[0], b[2], columns).max(side(b[1], b[3], rows))
     }
 }

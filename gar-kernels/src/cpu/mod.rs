@@ -1,0 +1,80 @@
+//! Every operation on the CPU: f32 activations, weights in f32, f16 or bf16, all cores.
+//!
+//! Work is cut into blocks whose size depends on the shapes alone, so results do not depend on the number of threads.
+mod argmax;
+mod attention;
+mod cached_attention;
+mod convert;
+mod gemm;
+mod math;
+mod matmul;
+mod norm;
+mod patch_embed;
+mod pointwise;
+mod pool;
+mod roi_align;
+mod rotary;
+mod rows;
+
+use crate::{DType, Device, Error, Result, Tensor};
+
+/// Name of the device.
+pub(crate) const NAME: &str = "cpu";
+
+/// The CPU as a [`Device`], and every operation on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu;
+
+impl Device for Cpu {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn upload(&self, host: &Tensor) -> Result<Tensor> {
+        on_host("upload", "host", host)
+    }
+
+    fn download(&self, tensor: &Tensor) -> Result<Tensor> {
+        on_host("download", "tensor", tensor)
+    }
+
+    fn zeros(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        let n = shape.iter().product();
+        match dtype {
+            DType::F32 => Tensor::from_vec(vec![0_f32; n], shape),
+            DType::F16 => Tensor::from_vec(vec![half::f16::ZERO; n], shape),
+            DType::BF16 => Tensor::from_vec(vec![half::bf16::ZERO; n], shape),
+            DType::U8 => Tensor::from_vec(vec![0_u8; n], shape),
+            DType::U32 => Tensor::from_vec(vec![0_u32; n], shape),
+        }
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn on_host(op: &'static str, what: &'static str, tensor: &Tensor) -> Result<Tensor> {
+    if tensor.device() == NAME {
+        return Ok(tensor.clone());
+    }
+    Err(Error::Device { op, what, expected: NAME.into(), found: tensor.device().into() })
+}
+
+/// The f32 elements of an activation, or an error that names operation and argument.
+fn activation<'a>(op: &'static str, what: &'static str, tensor: &'a Tensor) -> Result<&'a [f32]> {
+    on_host(op, what, tensor)?;
+    if tensor.dtype() != DType::F32 {
+        return Err(Error::DType { op, what, expected: "f32", found: tensor.dtype() });
+    }
+    tensor.host()
+}
+
+/// A small parameter in any floating-point type, widened to f32.
+fn parameter(op: &'static str, what: &'static str, tensor: &Tensor) -> Result<Vec<f32>> {
+    on_host(op, what, tensor)?;
+    if !tensor.dtype().is_float() {
+        return Err(Error::DType { op, what, expected: "f32, f16 or bf16", found: tensor.dtype() });
+    }
+    tensor.to_f32_vec()
+}

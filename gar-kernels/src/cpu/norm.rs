@@ -1,0 +1,40 @@
+//! LayerNorm and RMSNorm on the CPU; statistics in f64, one pass each.
+use rayon::prelude::*;
+
+use super::{Cpu, activation, parameter};
+use crate::{
+    Result, Tensor,
+    ops::{Norm, NormKind, NormSpec},
+};
+
+const OP: &str = "norm";
+
+impl Norm for Cpu {
+    fn norm(&self, x: &Tensor, spec: &NormSpec<'_>) -> Result<Tensor> {
+        let (_, d) = spec.check(x)?;
+        let weight = parameter(OP, "weight", spec.weight)?;
+        let bias = spec.bias.map(|b| parameter(OP, "bias", b)).transpose()?;
+        let mut out = activation(OP, "x", x)?.to_vec();
+        out.par_chunks_mut(d.max(1)).with_min_len(8).for_each(|row| {
+            let (mean, root) = statistics(row, spec);
+            for (y, w) in row.iter_mut().zip(&weight) {
+                *y = (*y - mean) * root * w;
+            }
+            if let Some(bias) = &bias {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
+        });
+        Tensor::from_vec(out, x.shape())
+    }
+}
+
+/// What is subtracted and what is multiplied.
+fn statistics(row: &[f32], spec: &NormSpec<'_>) -> (f32, f32) {
+    let n = row.len() as f64;
+    let mean = match spec.kind {
+        NormKind::Layer => row.iter().map(|&v| f64::from(v)).sum::<f64>() / n,
+        NormKind::Rms => 0.0,
+    };
+    let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+    (mean as f32, (1.0 / (variance + f64::from(spec.eps)).sqrt()) as f32)
+}

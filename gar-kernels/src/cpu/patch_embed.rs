@@ -1,0 +1,55 @@
+//! Patch embedding on the CPU: patches copied into rows, then one matrix product.
+use rayon::prelude::*;
+
+use super::{Cpu, activation, parameter};
+use crate::{
+    Result, Tensor,
+    ops::{Epilogue, MatMul, PatchDims, PatchEmbed, PatchSpec},
+};
+
+const OP: &str = "patch_embed";
+
+impl PatchEmbed for Cpu {
+    fn patch_embed(&self, pixels: &Tensor, spec: &PatchSpec<'_>) -> Result<Tensor> {
+        let dims = spec.check(pixels)?;
+        let PatchDims { batch, channels, patch, width, grid, tokens, .. } = dims;
+        let k = channels * patch * patch;
+        let rows = Tensor::from_vec(patches(activation(OP, "pixels", pixels)?, dims), &[batch, grid * grid, k])?;
+        let epilogue = Epilogue { residual: spec.prompt, ..Epilogue::default() };
+        let embedded = self.matmul(&rows, &spec.weight.reshape(&[width, k])?, epilogue)?;
+        if spec.class_token.is_none() && spec.positions.is_none() {
+            return Ok(embedded);
+        }
+        let class_token = spec.class_token.map(|t| parameter(OP, "class_token", t)).transpose()?.unwrap_or_default();
+        let positions = spec.positions.map(|t| parameter(OP, "positions", t)).transpose()?;
+        let mut out = Vec::with_capacity(batch * tokens * width);
+        for picture in embedded.host::<f32>()?.chunks_exact((grid * grid * width).max(1)) {
+            out.extend_from_slice(&class_token);
+            out.extend_from_slice(picture);
+        }
+        if let Some(positions) = positions {
+            for tokens in out.chunks_exact_mut(positions.len().max(1)) {
+                tokens.iter_mut().zip(&positions).for_each(|(t, p)| *t += p);
+            }
+        }
+        Tensor::from_vec(out, &[batch, tokens, width])
+    }
+}
+
+/// Every patch as a row [channels, p, p], patches row-major.
+fn patches(pixels: &[f32], dims: PatchDims) -> Vec<f32> {
+    let PatchDims { batch, channels, side, patch, grid, .. } = dims;
+    let k = channels * patch * patch;
+    let mut rows = vec![0_f32; batch * grid * grid * k];
+    if !rows.is_empty() {
+        rows.par_chunks_mut(k).with_min_len(32).enumerate().for_each(|(i, row)| {
+            let (t, y, x) = (i / (grid * grid), i / grid % grid, i % grid);
+            for (line, to) in row.chunks_exact_mut(patch).enumerate() {
+                let (channel, dy) = (line / patch, line % patch);
+                let from = ((t * channels + channel) * side + y * patch + dy) * side + x * patch;
+                to.copy_from_slice(&pixels[from..from + patch]);
+            }
+        });
+    }
+    rows
+}

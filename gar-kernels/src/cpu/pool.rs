@@ -1,0 +1,31 @@
+//! Average pooling on the CPU.
+use rayon::prelude::*;
+
+use super::{Cpu, activation};
+use crate::{
+    Result, Tensor,
+    ops::{Pool, PoolDims, PoolSpec},
+};
+
+impl Pool for Cpu {
+    fn average_pool(&self, x: &Tensor, spec: &PoolSpec) -> Result<Tensor> {
+        let PoolDims { batch, channels, output: [rows, columns] } = spec.check(x)?;
+        let data = activation("average_pool", "x", x)?;
+        let [grid_rows, grid_columns] = spec.grid;
+        let mut out = vec![0_f32; batch * rows * columns * channels];
+        let count = (spec.window * spec.window) as f32;
+        if !out.is_empty() {
+            out.par_chunks_mut(channels).with_min_len(32).enumerate().for_each(|(i, out)| {
+                let (t, row, column) = (i / (rows * columns), i / columns % rows, i % columns);
+                for y in row * spec.window..(row + 1) * spec.window {
+                    for x in column * spec.window..(column + 1) * spec.window {
+                        let from = ((t * grid_rows + y) * grid_columns + x) * channels;
+                        out.iter_mut().zip(&data[from..from + channels]).for_each(|(o, v)| *o += v);
+                    }
+                }
+                out.iter_mut().for_each(|o| *o /= count);
+            });
+        }
+        Tensor::from_vec(out, &[batch, rows * columns, channels])
+    }
+}
