@@ -67,6 +67,9 @@ pub enum Error {
         /// Shape found.
         found: Vec<usize>,
     },
+    /// A tensor of a checkpoint or an operation refused.
+    #[error(transparent)]
+    Kernels(#[from] gar_kernels::Error),
     /// A tile grid that no picture has.
     #[error("tile grid of {columns}×{rows} tiles, expected at least 1×1 and at most {limit} tiles")]
     Grid {

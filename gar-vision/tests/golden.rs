@@ -4,7 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gar_vision::{Image, ImageProcessor, TileGrid};
+use gar_kernels::ops::PatchSpec;
+use gar_kernels::{Kernels, Tensor, Weights};
+use gar_vision::{Image, ImageProcessor, PerceptionConfig, PerceptionEncoder, Projector, TileGrid, VisionTower};
+use ndarray::Array2;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -83,6 +86,90 @@ fn thumbnails_and_pixels_equal_the_released_code() {
             let unlike = index.iter().zip(&value).filter(|&(&i, &v)| pixels[i] != v).count();
             println!("{name}: {different} thumbnail values differ (by at most {largest}), {unlike} probes");
             assert_eq!((different, unlike), (0, 0), "{name}");
+        }
+    }
+}
+
+/// Marks the pixels of a compressed COCO RLE (columns first) in `union` [H, W].
+fn mark(union: &mut Array2<u8>, mask: &Value) {
+    let height = union.dim().0;
+    let (mut runs, mut run, mut shift): (Vec<i64>, i64, u32) = (vec![], 0, 0);
+    for c in mask["counts"].as_str().unwrap().bytes().map(|b| i64::from(b) - 48) {
+        run |= (c & 0x1f) << shift;
+        shift += 5;
+        if c & 0x20 == 0 {
+            if c & 0x10 != 0 {
+                run |= -1 << shift;
+            }
+            runs.push(if runs.len() > 2 { run + runs[runs.len() - 2] } else { run });
+            (run, shift) = (0, 0);
+        }
+    }
+    let mut at = 0;
+    for (i, run) in runs.into_iter().enumerate() {
+        let run = usize::try_from(run).unwrap();
+        if i % 2 == 1 {
+            (at..at + run).for_each(|p| union[[p % height, p / height]] = 1);
+        }
+        at += run;
+    }
+    assert_eq!(at, union.len());
+}
+
+/// ‖out − reference‖ / ‖reference‖ over the probes of one tensor.
+fn error(tensors: &SafeTensors<'_>, name: &str, out: &Tensor) -> f64 {
+    let out = out.host::<f32>().unwrap();
+    let (index, value) = (indices(tensors, &format!("{name}.index")), f32s(tensors, &format!("{name}.value")));
+    assert!(index.len() == value.len() && value.len() > 1000);
+    let square = |v: f64| v * v;
+    let difference: f64 = index.iter().zip(&value).map(|(&i, &v)| square(f64::from(out[i]) - f64::from(v))).sum();
+    let norm: f64 = value.iter().map(|&v| square(f64::from(v))).sum();
+    (difference / norm).sqrt()
+}
+
+#[test]
+fn tower_and_projector_follow_the_released_code() {
+    let Some(dir) = golden() else { return };
+    let k = Kernels::cpu();
+    for model in ["tiny-l", "tiny-g"] {
+        let model = dir.join(model);
+        let config = json(&model.join("config.json"));
+        let mllm = &config["mllm_config"];
+        let weights = Weights::open(&model).unwrap();
+        let processor = ImageProcessor::open(model.join("preprocessor_config.json")).unwrap();
+        let architecture = PerceptionConfig::from_json(&mllm["vision_config"]).unwrap();
+        let (patch, width) = (architecture.spec.patch_size, architecture.spec.width);
+        let scope = weights.scope("mllm.model.vision_tower.timm_model");
+        let tower = PerceptionEncoder::load(&k, architecture, &scope).unwrap();
+        let size = |v: &Value| v.as_u64().unwrap() as usize;
+        let (decoder, pooling) = (size(&mllm["text_config"]["hidden_size"]), size(&mllm["projector_pooling_ratio"]));
+        let scope = weights.scope("mllm.model.multi_modal_projector");
+        let projector = Projector::load(&k, tower.spec(), decoder, pooling, &scope).unwrap();
+        let mask_weight = weights.tensor("mask_patch_embedding.weight", &[width, 3, patch, patch]).unwrap();
+        for (name, case, bytes) in cases(&model) {
+            let tensors = SafeTensors::deserialize(&bytes).unwrap();
+            let image = Image::open(dir.join(case["image"].as_str().unwrap())).unwrap();
+            let tiled = processor.process(&image).unwrap();
+            let mut union = Array2::zeros((image.height(), image.width()));
+            let masks = &case["masks"];
+            let each = masks.as_array().map_or_else(|| masks.as_object().unwrap().values().collect(), |a| a.iter().collect::<Vec<_>>());
+            each.into_iter().for_each(|mask| mark(&mut union, mask));
+            let labels = processor.process_labels(union.view(), &tiled.grid).unwrap();
+
+            let [tiles, side] = [tiled.pixels.dim().0, tiled.pixels.dim().2];
+            let binary: Vec<f32> =
+                labels.outer_iter().flat_map(|l| l.iter().map(|&v| f32::from(v)).collect::<Vec<_>>().repeat(3)).collect();
+            let binary = Tensor::from_vec(binary, &[tiles, 3, side, side]).unwrap();
+            let spec = PatchSpec { weight: &mask_weight, prompt: None, class_token: None, positions: None };
+            let prompt = k.patch_embed.patch_embed(&binary, &spec).unwrap();
+            let pixels = Tensor::from_vec(tiled.pixels.into_raw_vec_and_offset().0, &[tiles, 3, side, side]).unwrap();
+
+            let vision = tower.encode(&k, &pixels, Some(&prompt)).unwrap();
+            let features = projector.project(&k, &vision).unwrap();
+            assert_eq!(features.shape(), [tiles, projector.tokens(), decoder]);
+            let errors = ["vision", "features"].map(|n| error(&tensors, n, if n == "vision" { &vision } else { &features }));
+            println!("{name}: relative L2 error {:.2e} and {:.2e}", errors[0], errors[1]);
+            assert!(errors.iter().all(|&e| e < 5e-4), "{name}: {errors:?}");
         }
     }
 }
