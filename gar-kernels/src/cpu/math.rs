@@ -53,7 +53,7 @@ fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { p * scale }
 }
 
-/// The error function within 2e-7: a rational approximation in x², its coefficients as Eigen and XLA publish them.
+/// The error function within 3e-7 (five units in the last place at 1): a rational approximation in x², its coefficients as Eigen and XLA publish them.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     const NUMERATOR: [f32; 7] = [
@@ -66,7 +66,8 @@ fn erf(x: f32) -> f32 {
         -1.609_603_3e-2,
     ];
     const DENOMINATOR: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
-    let x = x.clamp(-4.0, 4.0);
+    // Beyond, erf is ±1 within 6e-8 and the approximation would drift.
+    let x = x.clamp(-3.832_507, 3.832_507);
     let x2 = x * x;
     let p = NUMERATOR.into_iter().fold(0.0, |p, c| x2.mul_add(p, c));
     let q = DENOMINATOR.into_iter().fold(0.0, |q, c| x2.mul_add(q, c));
@@ -158,7 +159,7 @@ mod tests {
         };
         for i in -600..600 {
             let x = i as f32 * 0.01;
-            assert!((f64::from(erf(x)) - exact(f64::from(x))).abs() < 2e-7, "erf({x})");
+            assert!((f64::from(erf(x)) - exact(f64::from(x))).abs() < 3e-7, "erf({x})");
         }
     }
 
