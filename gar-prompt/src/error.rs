@@ -227,4 +227,15 @@ pub enum Error {
         /// The token id.
         token: u32,
     },
+    /// Label tiles that do not divide into patches.
+    #[error("mask encoder: expected label tiles [T, S, S] with S a multiple of {patch}, found {found:?}")]
+    Tiles {
+        /// Side of a patch.
+        patch: usize,
+        /// Tiles, height, width.
+        found: (usize, usize, usize),
+    },
+    /// A tensor operation or a checkpoint refuses.
+    #[error(transparent)]
+    Kernel(#[from] gar_kernels::Error),
 }

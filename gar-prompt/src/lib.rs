@@ -38,6 +38,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bbox;
+pub mod encoder;
 mod error;
 pub mod layout;
 pub mod mask;
@@ -48,6 +49,7 @@ pub mod rle;
 pub mod scribble;
 pub mod text;
 
+pub use encoder::{MaskEncoder, tokens_on};
 pub use error::{Error, Result};
 pub use layout::TokenLayout;
 pub use mask::{MAX_PIXELS, Mask, NormBox, PixelBox};

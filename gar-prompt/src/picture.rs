@@ -44,6 +44,9 @@ impl Mask {
     /// [`Error::Picture`] for an unknown format, or malformed or truncated data; [`Error::JpegTruncated`];
     /// [`Error::TooLarge`] for a picture whose header claims too much, judged before memory is taken;
     /// [`Error::PictureSamples`] for floating-point samples.
+    ///
+    /// A JPEG whose scan ends properly but holds fewer rows than its header claims is not noticed: the decoder fills the
+    /// rest.
     pub fn from_picture(bytes: &[u8]) -> Result<Self> {
         let (picture, format) = decode(bytes)?;
         let lossy = matches!(format, ImageFormat::Jpeg | ImageFormat::WebP);
