@@ -49,6 +49,11 @@ pub mod rle;
 pub mod scribble;
 pub mod text;
 
+/// The README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use encoder::{MaskEncoder, tokens_on};
 pub use error::{Error, Result};
 pub use layout::TokenLayout;

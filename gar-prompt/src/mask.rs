@@ -163,8 +163,7 @@ pub(crate) fn check_size(width: usize, height: usize) -> Result<()> {
 /// Refuses a coordinate that is not finite or beyond ±`limit`.
 pub(crate) fn check_coordinates(what: &str, xy: impl IntoIterator<Item = f64>, limit: f64) -> Result<()> {
     for (at, found) in xy.into_iter().enumerate() {
-        // NaN fails the comparison too.
-        if !(found.abs() <= limit) {
+        if found.is_nan() || found.abs() > limit {
             return Err(Error::Coordinate { what: what.to_owned(), at, found, limit });
         }
     }

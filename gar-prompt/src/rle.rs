@@ -113,6 +113,7 @@ fn runs_of(mask: &Mask) -> Vec<u32> {
     let mut runs = Vec::new();
     let (mut run, mut value) = (0_u32, false);
     for &pixel in mask.view().t() {
+        // A run longer than 32 bits is split by one of length 0.
         if pixel != value || run == u32::MAX {
             runs.push(run);
             if pixel == value {

@@ -3,8 +3,6 @@
 //! A region appears as its name followed by copies of its crop token, which the model replaces by the region's replayed
 //! features (Grasp Any Region, §3.2). The wording is that of the released code, spaces and line ends included.
 
-use std::fmt::Write;
-
 use crate::{Error, Result};
 
 /// The question about a single region that the released code asks in a form of its own.
@@ -104,8 +102,8 @@ pub fn relation_caption(subject: usize, others: &[usize]) -> String {
             1 => " and ",
             _ => ", and ",
         };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{joint}{}", prompt_name(other));
+        text.push_str(joint);
+        text.push_str(&prompt_name(other));
     }
     text + "."
 }
