@@ -1,0 +1,267 @@
+//! A checkpoint, loaded.
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use gar_kernels::{Kernels, NoProgress, Progress, Tensor, Weights};
+use gar_llm::{ChatTemplate, Decoder, Llama, LlamaConfig, LlamaNames, Tokenizer, stop_tokens};
+use gar_prompt::{MaskEncoder, RegionSet};
+use gar_vision::{Image, ImageProcessor, PerceptionEncoder, Projector, TiledImage, VisionTower};
+use ndarray::Array3;
+
+use crate::{
+    Error, FeatureReplay, GarConfig, ImageFeatures, RegionEncoding, ReplayBoxes, Result, Scene, Timings,
+    prompting::{FeatureCounts, Prompting},
+};
+
+/// A GAR checkpoint, ready to answer. Cloning shares it.
+#[derive(Clone)]
+pub struct GarModel {
+    pub(crate) parts: Arc<Parts>,
+}
+
+/// What a model is made of.
+pub(crate) struct Parts {
+    pub(crate) kernels: Kernels,
+    pub(crate) config: GarConfig,
+    processor: ImageProcessor,
+    mask_encoder: MaskEncoder,
+    tower: Arc<dyn VisionTower>,
+    projector: Projector,
+    pub(crate) encoding: Arc<dyn RegionEncoding>,
+    pub(crate) prompting: Prompting,
+    pub(crate) decoder: Arc<dyn Decoder>,
+    pub(crate) stop_tokens: Vec<u32>,
+    progress: Arc<dyn Progress>,
+}
+
+/// A checkpoint directory, before its weights are read: what to compute with, and what to replace.
+pub struct GarBuilder {
+    directory: PathBuf,
+    config: GarConfig,
+    kernels: Kernels,
+    progress: Arc<dyn Progress>,
+    tower: Option<Arc<dyn VisionTower>>,
+    decoder: Option<Arc<dyn Decoder>>,
+    encoding: Option<Arc<dyn RegionEncoding>>,
+}
+
+impl GarModel {
+    /// Reads the configuration of a checkpoint directory in the released Hugging Face layout.
+    ///
+    /// # Errors
+    /// A `config.json` that is missing or does not hold together.
+    pub fn open(directory: impl AsRef<Path>) -> Result<GarBuilder> {
+        let directory = directory.as_ref().to_path_buf();
+        Ok(GarBuilder {
+            config: GarConfig::read(&directory)?,
+            directory,
+            kernels: Kernels::cpu(),
+            progress: Arc::new(NoProgress),
+            tower: None,
+            decoder: None,
+            encoding: None,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &GarConfig {
+        &self.parts.config
+    }
+
+    /// The operations it computes with.
+    pub fn kernels(&self) -> &Kernels {
+        &self.parts.kernels
+    }
+
+    /// Encodes a picture with its regions once, to be asked many times.
+    ///
+    /// # Errors
+    /// Masks of another size than the picture, slots that the checkpoint does not have, what an operation refuses.
+    pub fn scene(&self, image: &Image, regions: &RegionSet) -> Result<Scene> {
+        self.scene_with(image, regions, None)
+    }
+
+    /// As [`scene`](Self::scene), with another bound on the tiles of the grid.
+    ///
+    /// # Errors
+    /// As [`scene`](Self::scene).
+    pub fn scene_with(&self, image: &Image, regions: &RegionSet, max_tiles: Option<usize>) -> Result<Scene> {
+        let parts = &self.parts;
+        regions.check_image(image.width(), image.height())?;
+        let started = Instant::now();
+        let (tiled, labels) = parts.tiles(image, regions, max_tiles)?;
+        let preprocess = started.elapsed();
+        let (_, features) = parts.features(tiled, &labels)?;
+        let replay = match regions.is_empty() {
+            true => Vec::new(),
+            false => parts.encoding.encode(&parts.kernels, &features, regions)?,
+        };
+        let timings = Timings { preprocess, vision: started.elapsed() - preprocess, ..Timings::default() };
+        Ok(Scene::new(self.clone(), regions.slots(), features, replay, timings))
+    }
+}
+
+impl Parts {
+    /// The picture's tiles and the label map's, [T, S, S].
+    pub(crate) fn tiles(
+        &self,
+        image: &Image,
+        regions: &RegionSet,
+        max_tiles: Option<usize>,
+    ) -> Result<(TiledImage, Array3<u8>)> {
+        let processor = self.processor.clone().with_max_tiles(max_tiles.unwrap_or(self.processor.max_num_tiles));
+        let tiled = processor.process(image)?;
+        let labels = match regions.is_empty() {
+            true => {
+                Array3::from_elem((tiled.pixels.shape()[0], processor.tile_size, processor.tile_size), self.no_prompt())
+            }
+            false => {
+                let map = regions.label_map(self.config.prompt_slots)?;
+                processor.process_labels(map.view(), self.no_prompt(), &tiled.grid)?
+            }
+        };
+        Ok((tiled, labels))
+    }
+
+    /// The label of pixels that no region covers.
+    pub(crate) fn no_prompt(&self) -> u8 {
+        // The configuration was refused unless its slots fit.
+        u8::try_from(self.config.prompt_slots).unwrap_or(u8::MAX)
+    }
+
+    /// The tower's output [T, patches, C] of the last tiles and the projected features of all. Tiles go through one by
+    /// one where progress is watched, so that memory stays bounded by the tower's own grouping.
+    pub(crate) fn features(&self, tiled: TiledImage, labels: &Array3<u8>) -> Result<(Tensor, ImageFeatures)> {
+        let k = &self.kernels;
+        let shape = tiled.pixels.shape().to_vec();
+        self.progress.start("picture", shape[0] as u64);
+        let pixels = Tensor::from_vec(tiled.pixels.into_raw_vec_and_offset().0, &shape)?;
+        let pixels = k.device.upload(&pixels)?;
+        let prompt = self.mask_encoder.encode(k, labels.view(), self.no_prompt())?;
+        let vision = self.tower.encode(k, &pixels, Some(&prompt))?;
+        let tokens = self.projector.project(k, &vision)?;
+        self.progress.advance(shape[0] as u64);
+        self.progress.finish();
+        Ok((vision, ImageFeatures { tokens, grid: tiled.grid, side: self.projector.grid() }))
+    }
+
+    /// How many tokens stand for the features of a picture and of a region.
+    pub(crate) fn counts(&self, features: &ImageFeatures) -> FeatureCounts {
+        let image = features.tokens.shape().iter().take(2).product();
+        FeatureCounts { image, region: self.encoding.tokens(features.side) }
+    }
+}
+
+impl GarBuilder {
+    /// Computes with another table of operations.
+    #[must_use]
+    pub fn with_kernels(self, kernels: Kernels) -> Self {
+        Self { kernels, ..self }
+    }
+
+    /// Reports progress of loading and of encoding pictures.
+    #[must_use]
+    pub fn with_progress(self, progress: Arc<dyn Progress>) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Samples other boxes than the checkpoint asks for.
+    #[must_use]
+    pub fn with_replay_boxes(mut self, boxes: ReplayBoxes) -> Self {
+        self.config.replay_boxes = boxes;
+        self
+    }
+
+    /// Sees with another tower; it must give the patches and the width that the configuration states.
+    #[must_use]
+    pub fn with_tower(self, tower: Arc<dyn VisionTower>) -> Self {
+        Self { tower: Some(tower), ..self }
+    }
+
+    /// Speaks with another decoder; it must have the width that the configuration states.
+    #[must_use]
+    pub fn with_decoder(self, decoder: Arc<dyn Decoder>) -> Self {
+        Self { decoder: Some(decoder), ..self }
+    }
+
+    /// Shows regions to the decoder in another way than feature replay.
+    #[must_use]
+    pub fn with_region_encoding(self, encoding: Arc<dyn RegionEncoding>) -> Self {
+        Self { encoding: Some(encoding), ..self }
+    }
+
+    /// The configuration as it was read.
+    pub fn config(&self) -> &GarConfig {
+        &self.config
+    }
+
+    /// Reads weights, tokenizer and templates.
+    ///
+    /// # Errors
+    /// A file that is missing or does not hold, a tensor that is missing, misshapen or not finite, a tokenizer without
+    /// the tokens that prompts need, parts that do not fit together.
+    pub fn load(self) -> Result<GarModel> {
+        let Self { directory, config, kernels, progress, tower, decoder, encoding } = self;
+        let processor = ImageProcessor::open(directory.join("preprocessor_config.json"))?;
+        let spec = config.tower.spec;
+        if processor.tile_size != spec.tile_size {
+            let expected = format!("{}, the tower's `img_size`", spec.tile_size);
+            return Err(Error::Config {
+                path: directory.join("preprocessor_config.json"),
+                field: "tile_size".into(),
+                expected,
+                found: processor.tile_size.to_string(),
+            });
+        }
+        let tokenizer = Tokenizer::open(&directory)?;
+        let template = ChatTemplate::open(&directory, &tokenizer)?
+            .ok_or_else(|| gar_llm::Error::NoChatTemplate { dir: directory.clone() })?;
+        let prompting = Prompting::new(tokenizer, template, &config)?;
+        let weights = Weights::open(&directory)?;
+        let mask_encoder = MaskEncoder::load(&weights, &kernels, spec.width, spec.patch_size)?;
+        let mllm = weights.scope("mllm.model");
+        let tower = match tower {
+            Some(tower) => tower,
+            None => Arc::new(PerceptionEncoder::load(
+                &kernels,
+                config.tower.clone(),
+                &mllm.scope("vision_tower.timm_model"),
+            )?),
+        };
+        let projector = mllm.scope("multi_modal_projector");
+        let projector = Projector::load(&kernels, spec, config.decoder_width, config.pooling, &projector)?;
+        let text = LlamaConfig::from_json(&config.text, "config.json: mllm_config.text_config")?;
+        let stop_tokens = stop_tokens(&directory, &text.eos_token_ids)?;
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            None => Arc::new(Llama::load(&weights, &LlamaNames::gar(), text, &kernels, progress.as_ref())?),
+        };
+        if decoder.width() != config.decoder_width {
+            return Err(Error::Config {
+                path: config.path,
+                field: "mllm_config.text_config.hidden_size".into(),
+                expected: format!("{}, the decoder's width", decoder.width()),
+                found: config.decoder_width.to_string(),
+            });
+        }
+        let encoding =
+            encoding.unwrap_or_else(|| Arc::new(FeatureReplay { boxes: config.replay_boxes, stride: config.stride() }));
+        let parts = Parts {
+            kernels,
+            config,
+            processor,
+            mask_encoder,
+            tower,
+            projector,
+            encoding,
+            prompting,
+            decoder,
+            stop_tokens,
+            progress,
+        };
+        Ok(GarModel { parts: Arc::new(parts) })
+    }
+}
