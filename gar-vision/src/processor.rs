@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ndarray::{Array3, Array4, ArrayView2};
+use ndarray::{Array3, Array4, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::Deserialize;
 
@@ -148,22 +148,30 @@ impl ImageProcessor {
         Ok(TiledImage { grid, pixels, thumb })
     }
 
-    /// Cuts a label map [H, W] as [`ImageProcessor::process`] cuts the picture, with nearest resizing: [T, S, S].
+    /// Cuts a label map [H, W] as [`ImageProcessor::process`] cuts the picture: [T, S, S].
+    ///
+    /// A label map holds the index of the region that covers a pixel, or `none`, which is above every index. It is
+    /// resized like a picture, bicubically, as the released code does and its weights expect; labels are then rounded, and
+    /// those above `none` become `none`. So a region is everywhere where the result is below `none`, which includes a
+    /// soft rim around it; labels between two regions, or between one and none, need not be labels of the map.
     ///
     /// # Errors
     /// [`Error::EmptyImage`] for an empty map, [`Error::Grid`] for an empty grid or one beyond
     /// [`TileGrid::MAX_TILES`], [`Error::Unsupported`] as in [`ImageProcessor::process`].
-    pub fn process_labels(&self, labels: ArrayView2<'_, u8>, grid: &TileGrid) -> Result<Array3<u8>> {
+    pub fn process_labels(&self, labels: ArrayView2<'_, u8>, none: u8, grid: &TileGrid) -> Result<Array3<u8>> {
         self.check()?;
         grid.check()?;
         let size = self.tile_size;
-        let thumb = resize::nearest(labels, size, size)?;
-        let canvas = resize::nearest(labels, grid.rows * size, grid.columns * size)?;
-        let tiles = Array3::from_shape_fn((1 + grid.tiles(), size, size), |(t, y, x)| match t.checked_sub(1) {
-            None => thumb[[y, x]],
-            Some(t) => canvas[[t / grid.columns * size + y, t % grid.columns * size + x]],
-        });
-        Ok(tiles)
+        let labels = labels.insert_axis(Axis(2));
+        let thumb = resize::bicubic(labels, size, size)?;
+        let canvas = resize::bicubic(labels, grid.rows * size, grid.columns * size)?;
+        Ok(Array3::from_shape_fn((1 + grid.tiles(), size, size), |(t, y, x)| {
+            let label = match t.checked_sub(1) {
+                None => thumb[[y, x, 0]],
+                Some(t) => canvas[[t / grid.columns * size + y, t % grid.columns * size + x, 0]],
+            };
+            label.min(none)
+        }))
     }
 
     /// The normalised value of each byte, per channel. Rescaling is folded into mean and deviation first, in f32, as

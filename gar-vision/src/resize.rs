@@ -1,35 +1,32 @@
-//! The two resizes of the image side: antialiased bicubic for pictures, nearest for label maps.
+//! Antialiased bicubic resizing of bytes.
 //!
-//! Both follow torchvision's tensor resize, which GAR's processor uses, down to the order of its f32 operations;
-//! Pillow's fixed-point resize and general resizing crates differ from it by one grey level here and there.
+//! It follows torchvision's tensor resize, which GAR's processor uses, down to the order of its f32 operations; Pillow's fixed-point resize and general resizing crates differ from it by one grey level here and there.
 //! Work is shared out by bands of output rows, and every value is computed alone, so results do not depend on the
 //! number of threads.
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{Array3, ArrayView3};
 use rayon::prelude::*;
 
 use crate::{Error, Result};
 
 /// Output rows computed together: enough to amortise the source rows that two neighbouring bands both need.
 const BAND_ROWS: usize = 32;
-/// Source rows resized horizontally together; with three channels they fill `ROW_LANES` SIMD lanes.
-const ROW_GROUP: usize = 8;
-const ROW_LANES: usize = 3 * ROW_GROUP;
+/// Values summed together in the horizontal pass: one pixel of several source rows, eight of them for RGB.
+const ROW_LANES: usize = 24;
 /// Values of a row summed together in the vertical pass.
 const COLUMN_LANES: usize = 32;
 
-/// Resizes `image` [H, W, 3] to [height, width, 3], stretching it: antialiased bicubic with a = −0.5.
+/// Resizes `image` [H, W, C] to [height, width, C], stretching it: antialiased bicubic with a = −0.5.
 ///
-/// The picture is resized in f32, along rows first and columns second (a side that keeps its length is left alone),
-/// then clamped to 0…255 and rounded, ties to even.
+/// Values are resized in f32, along rows first and columns second (a side that keeps its length is left alone), then
+/// clamped to 0…255 and rounded, ties to even. C is at least 1 and divides 24: a label map has 1, a picture 3.
 ///
 /// # Errors
-/// [`Error::EmptyImage`] where a side of the input or of the output is zero, [`Error::PixelBuffer`] where the last
-/// axis is not 3.
+/// [`Error::EmptyImage`] where a side of the input or of the output is zero, [`Error::PixelBuffer`] for another C.
 pub fn bicubic(image: ArrayView3<'_, u8>, height: usize, width: usize) -> Result<Array3<u8>> {
     let (in_height, in_width, channels) = image.dim();
-    if channels != 3 {
-        return Err(Error::PixelBuffer { expected: [in_height, in_width, 3], found: vec![in_height, in_width, channels] });
+    if channels == 0 || ROW_LANES % channels != 0 {
+        return Err(Error::PixelBuffer { expected: [in_height, in_width, 3], found: image.shape().to_vec() });
     }
     for (w, h) in [(in_width, in_height), (width, height)] {
         if w == 0 || h == 0 {
@@ -40,46 +37,26 @@ pub fn bicubic(image: ArrayView3<'_, u8>, height: usize, width: usize) -> Result
     let source = image.as_slice().unwrap_or_default();
     let (along_x, along_y) = (Filter::new(in_width, width), Filter::new(in_height, height));
 
-    let mut resized = vec![0u8; height * width * 3];
-    resized.par_chunks_mut(BAND_ROWS * width * 3).enumerate().for_each(|(band, out)| {
+    let mut resized = vec![0u8; height * width * channels];
+    resized.par_chunks_mut(BAND_ROWS * width * channels).enumerate().for_each(|(band, out)| {
         let y0 = band * BAND_ROWS;
-        let rows = y0..y0 + out.len() / (width * 3);
+        let rows = y0..y0 + out.len() / (width * channels);
         // The source rows that this band reads.
         let (first, last) = match &along_y {
             Some(f) => (f.start[rows.start], f.start[rows.end - 1] + f.weights(rows.end - 1).len()),
             None => (rows.start, rows.end),
         };
-        let narrow = Rows::resize(&source[first * in_width * 3..last * in_width * 3], in_width, width, &along_x);
-        for (y, out) in rows.zip(out.chunks_exact_mut(width * 3)) {
+        let source = &source[first * in_width * channels..last * in_width * channels];
+        let narrow = Rows::resize(source, in_width, width, channels, &along_x);
+        for (y, out) in rows.zip(out.chunks_exact_mut(width * channels)) {
             match &along_y {
                 Some(f) => narrow.combine(f.start[y] - first, f.weights(y), out),
                 None => narrow.copy(y - first, out),
             }
         }
     });
-    Array3::from_shape_vec((height, width, 3), resized)
-        .map_err(|_| Error::PixelBuffer { expected: [height, width, 3], found: vec![] })
-}
-
-/// Resizes a label map [H, W] to [height, width] by the nearest rule of torch: source = ⌊target · in/out⌋, in f32.
-///
-/// # Errors
-/// [`Error::EmptyImage`] where a side of the input or of the output is zero.
-pub fn nearest(labels: ArrayView2<'_, u8>, height: usize, width: usize) -> Result<Array2<u8>> {
-    let (in_height, in_width) = labels.dim();
-    for (w, h) in [(in_width, in_height), (width, height)] {
-        if w == 0 || h == 0 {
-            return Err(Error::EmptyImage { width: w, height: h });
-        }
-    }
-    let (ys, xs) = (nearest_index(in_height, height), nearest_index(in_width, width));
-    Ok(Array2::from_shape_fn((height, width), |(y, x)| labels[[ys[y], xs[x]]]))
-}
-
-/// The source index of each of `output` positions.
-fn nearest_index(input: usize, output: usize) -> Vec<usize> {
-    let scale = input as f32 / output as f32;
-    (0..output).map(|i| ((i as f32 * scale) as usize).min(input - 1)).collect()
+    Array3::from_shape_vec((height, width, channels), resized)
+        .map_err(|_| Error::PixelBuffer { expected: [height, width, channels], found: vec![] })
 }
 
 /// The taps of one axis: output `i` is Σ_j `weights(i)[j]` · source[`start[i]` + j].
@@ -145,38 +122,37 @@ fn cubic(x: f32) -> f32 {
     }
 }
 
-/// Some source rows, resized horizontally: f32 [rows, stride], of which the first `width · 3` values of a row count.
+/// Some source rows, resized horizontally: f32 [rows, stride], of which the first width · channels of a row count.
 struct Rows {
     values: Vec<f32>,
     stride: usize,
 }
 
 impl Rows {
-    /// Resizes `source` [n, in_width, 3] to n rows of `width` pixels.
-    fn resize(source: &[u8], in_width: usize, width: usize, filter: &Option<Filter>) -> Self {
-        let count = source.len() / (in_width * 3);
-        let stride = (width * 3).next_multiple_of(COLUMN_LANES);
-        let mut values = vec![0f32; count * stride];
+    /// Resizes `source` [n, in_width, channels] to n rows of `width` pixels.
+    fn resize(source: &[u8], in_width: usize, width: usize, channels: usize, filter: &Option<Filter>) -> Self {
+        let line = in_width * channels;
+        let stride = (width * channels).next_multiple_of(COLUMN_LANES);
+        let mut values = vec![0f32; source.len() / line * stride];
         let Some(filter) = filter else {
-            for (row, out) in source.chunks_exact(in_width * 3).zip(values.chunks_exact_mut(stride)) {
+            for (row, out) in source.chunks_exact(line).zip(values.chunks_exact_mut(stride)) {
                 row.iter().zip(out).for_each(|(&v, o)| *o = f32::from(v));
             }
             return Self { values, stride };
         };
-        // `ROW_GROUP` rows side by side, [in_width, row, channel], so that one tap is a run of lanes.
+        // Rows side by side, [in_width, row, channel], so that one tap is a run of lanes.
+        let group_rows = ROW_LANES / channels;
         let mut group = vec![0f32; in_width * ROW_LANES];
-        for (rows, out) in source.chunks(ROW_GROUP * in_width * 3).zip(values.chunks_mut(ROW_GROUP * stride)) {
-            for (r, row) in rows.chunks_exact(in_width * 3).enumerate() {
-                for (pixel, lanes) in row.chunks_exact(3).zip(group.chunks_exact_mut(ROW_LANES)) {
-                    for c in 0..3 {
-                        lanes[r * 3 + c] = f32::from(pixel[c]);
-                    }
+        for (rows, out) in source.chunks(group_rows * line).zip(values.chunks_mut(group_rows * stride)) {
+            for (r, row) in rows.chunks_exact(line).enumerate() {
+                for (pixel, lanes) in row.chunks_exact(channels).zip(group.chunks_exact_mut(ROW_LANES)) {
+                    pixel.iter().zip(&mut lanes[r * channels..]).for_each(|(&v, lane)| *lane = f32::from(v));
                 }
             }
             for x in 0..width {
                 let lanes = sum::<ROW_LANES>(&group[filter.start[x] * ROW_LANES..], ROW_LANES, filter.weights(x));
-                for (row, lanes) in out.chunks_exact_mut(stride).zip(lanes.chunks_exact(3)) {
-                    row[x * 3..x * 3 + 3].copy_from_slice(lanes);
+                for (row, lanes) in out.chunks_exact_mut(stride).zip(lanes.chunks_exact(channels)) {
+                    row[x * channels..(x + 1) * channels].copy_from_slice(lanes);
                 }
             }
         }
@@ -254,13 +230,5 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(to_u8(value), expected, "{value}");
         }
-    }
-
-    #[test]
-    fn nearest_takes_the_floor_of_the_scaled_index() {
-        assert_eq!(nearest_index(5, 3), [0, 1, 3]);
-        assert_eq!(nearest_index(3, 5), [0, 0, 1, 1, 2]);
-        assert_eq!(nearest_index(1, 4), [0, 0, 0, 0]);
-        assert_eq!(nearest_index(448, 448), (0..448).collect::<Vec<_>>());
     }
 }
