@@ -48,6 +48,16 @@ pub enum Error {
         /// What should have followed.
         missing: &'static str,
     },
+    /// A JPEG file contradicts itself.
+    #[error("JPEG {what}: expected {expected}, found {found}")]
+    BadJpeg {
+        /// Part of the file.
+        what: &'static str,
+        /// What should be there.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
     /// The picture could not be decoded.
     #[error("cannot decode picture: {0}")]
     Decode(#[from] image::ImageError),

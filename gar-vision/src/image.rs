@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use ndarray::{Array3, ArrayView3};
 
 use crate::{Error, Result, jpeg};
@@ -80,9 +80,7 @@ impl Image {
             return Err(Error::FileTooLarge { bytes: bytes.len() as u64, limit: limits.max_bytes });
         }
         let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-        if reader.format() == Some(ImageFormat::Jpeg) {
-            jpeg::check_complete(bytes)?;
-        }
+        let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
         // A decoder's own scratch space: the widest sample is 16 bytes (RGBA f32), and some keep a second copy.
         let mut scratch = Limits::default();
         scratch.max_alloc = Some(limits.max_pixels.saturating_mul(32));
@@ -98,7 +96,16 @@ impl Image {
         }
         // Pictures whose orientation tag cannot be read are shown as they are stored, as every viewer does.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut picture = DynamicImage::from_decoder(decoder)?;
+        let jpeg = if is_jpeg { jpeg::decode(bytes)? } else { None };
+        let mut picture = match jpeg.and_then(|(w, h, rgb)| RgbImage::from_raw(w as u32, h as u32, rgb)) {
+            Some(decoded) => DynamicImage::ImageRgb8(decoded),
+            None => {
+                if is_jpeg {
+                    jpeg::check_complete(bytes)?;
+                }
+                DynamicImage::from_decoder(decoder)?
+            }
+        };
         picture.apply_orientation(orientation);
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         Self::from_raw(width, height, to_rgb(picture))
