@@ -1,0 +1,77 @@
+//! What any language model behind GAR offers: embed, prefill, step.
+
+use std::any::Any;
+
+use gar_kernels::{Kernels, Tensor};
+
+use crate::Result;
+
+/// A decoder-only language model. [`Llama`](crate::Llama) is one.
+///
+/// It is fed embeddings, not only tokens, so that features of a picture can stand among the words. D is the width, V the
+/// vocabulary.
+pub trait Decoder: Send + Sync {
+    /// D, the width of an embedding.
+    fn width(&self) -> usize;
+
+    /// V, how many logits there are.
+    fn vocabulary(&self) -> usize;
+
+    /// The most positions that a sequence may have.
+    fn context(&self) -> usize;
+
+    /// The embeddings of tokens → [L, D].
+    ///
+    /// # Errors
+    /// [`Error::UnknownId`](crate::Error::UnknownId) for an id outside the vocabulary.
+    fn embed(&self, kernels: &Kernels, ids: &[u32]) -> Result<Tensor>;
+
+    /// An empty sequence with room for `capacity` positions.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`](crate::Error::Capacity) beyond [`context`](Self::context).
+    fn sequence(&self, kernels: &Kernels, capacity: usize) -> Result<Box<dyn Sequence>>;
+
+    /// Appends `embeds` [L, D], L ≥ 1, to a sequence → logits after the last position [1, V].
+    ///
+    /// A failure leaves the sequence as it was.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`](crate::Error::EmptyPrompt), [`Error::Capacity`](crate::Error::Capacity) where the sequence
+    /// has no room, a sequence of another model, or a failing operation.
+    fn prefill(&self, kernels: &Kernels, sequence: &mut dyn Sequence, embeds: &Tensor) -> Result<Tensor>;
+
+    /// Appends one token to each of B sequences in one pass over the weights → logits [B, V].
+    ///
+    /// Row `i` is what a step of sequence `i` alone would give. A failure leaves the sequences as they were.
+    ///
+    /// # Errors
+    /// As [`prefill`](Self::prefill), or numbers of sequences and tokens that differ.
+    fn step(&self, kernels: &Kernels, sequences: &mut [&mut dyn Sequence], tokens: &[u32]) -> Result<Tensor>;
+}
+
+/// Positions that a decoder has seen, with its keys and values.
+pub trait Sequence: Send {
+    /// How many positions there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many positions there may be.
+    fn capacity(&self) -> usize;
+
+    /// A second sequence that starts with the same positions; it shares their memory until one of the two grows.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    fn fork(&self) -> Result<Box<dyn Sequence>>;
+
+    /// Forgets every position from `len` on; more than there are changes nothing.
+    fn truncate(&mut self, len: usize);
+
+    /// For the model to recover its own type.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}

@@ -1,0 +1,344 @@
+//! The forward pass of a Llama, written against the table of operations.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use gar_kernels::ops::{CacheSpec, Epilogue, KvCache, NormKind, NormSpec, Pairing, RotarySpec};
+use gar_kernels::{Kernels, Progress, Tensor, Weights};
+
+use super::LlamaConfig;
+use super::rope::{Rope, RopeTables};
+use crate::{Decoder, Error, Result, Sequence};
+
+/// Rows of a prompt that go through the layers together: bounds the memory that a long prompt needs.
+const CHUNK: usize = 512;
+
+/// Where a checkpoint keeps the parts of a Llama. The default is the plain Hugging Face layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LlamaNames {
+    /// Prefix of `embed_tokens`, `layers` and `norm`.
+    pub backbone: String,
+    /// Prefix of the output head's `weight`.
+    pub head: String,
+}
+
+impl Default for LlamaNames {
+    fn default() -> Self {
+        Self { backbone: "model".into(), head: "lm_head".into() }
+    }
+}
+
+impl LlamaNames {
+    /// Where a GAR checkpoint keeps its decoder.
+    pub fn gar() -> Self {
+        Self { backbone: "mllm.model.language_model".into(), head: "mllm.lm_head".into() }
+    }
+}
+
+/// A Llama with its weights on a device.
+#[derive(Debug)]
+pub struct Llama {
+    config: LlamaConfig,
+    /// [V, D].
+    embedding: Tensor,
+    layers: Vec<Layer>,
+    /// [D].
+    norm: Tensor,
+    /// [V, D]; the embedding itself where they are tied.
+    head: Tensor,
+    rope: Rope,
+}
+
+/// A projection [N, K] with its bias [N].
+#[derive(Debug)]
+struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+/// One layer: attention, then a gated MLP, each behind an RMS norm and added to the residual stream.
+#[derive(Debug)]
+struct Layer {
+    attention_norm: Tensor,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    mlp_norm: Tensor,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+/// The positions of one sequence and the rotary tables that cover them.
+struct LlamaSequence {
+    cache: Box<dyn KvCache>,
+    rope: Arc<RopeTables>,
+}
+
+impl Llama {
+    /// Loads the weights onto the device of `kernels`, in the element type they are stored in.
+    ///
+    /// # Errors
+    /// A tensor that is missing, misshapen, of another kind or not finite, named with its file; a failing device.
+    pub fn load(
+        weights: &Weights,
+        names: &LlamaNames,
+        config: LlamaConfig,
+        kernels: &Kernels,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let backbone = weights.scope(&names.backbone);
+        progress.start("loading the decoder", config.layers as u64 + 1);
+        let load = |scope: &Weights, name: &str, shape: &[usize]| -> Result<Tensor> {
+            Ok(kernels.device.upload(&scope.tensor(name, shape)?)?)
+        };
+        let table = [config.vocab_size, config.hidden_size];
+        let embedding = load(&backbone, "embed_tokens.weight", &table)?;
+        let head = match config.tie_word_embeddings {
+            true => embedding.clone(),
+            false => load(&weights.scope(&names.head), "weight", &table)?,
+        };
+        let norm = load(&backbone, "norm.weight", &[config.hidden_size])?;
+        progress.advance(1);
+        let mut layers = Vec::with_capacity(config.layers);
+        for i in 0..config.layers {
+            layers.push(Layer::load(&backbone.scope(&format!("layers.{i}")), &config, kernels)?);
+            progress.advance(1);
+        }
+        progress.finish();
+        let rope = Rope::new(&config);
+        Ok(Self { config, embedding, layers, norm, head, rope })
+    }
+
+    /// Its sizes and switches.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    fn cache_spec(&self, capacity: usize) -> CacheSpec {
+        let LlamaConfig { layers, kv_heads, head_dim, .. } = self.config;
+        CacheSpec { layers, kv_heads, head_dim, capacity }
+    }
+
+    fn rms_norm(&self, kernels: &Kernels, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let spec = NormSpec { kind: NormKind::Rms, weight, bias: None, eps: self.config.rms_norm_eps };
+        Ok(kernels.norm.norm(x, &spec)?)
+    }
+
+    /// Recovers a sequence of this model that has room for `rows` more positions.
+    fn own<'a>(&self, sequence: &'a mut dyn Sequence, rows: usize) -> Result<&'a mut LlamaSequence> {
+        let expected = self.cache_spec(sequence.capacity());
+        let mismatch = |found: &str| Error::Mismatch {
+            what: "sequence",
+            expected: format!("one made by this model ({expected:?})"),
+            found: found.into(),
+        };
+        let own = sequence.as_any_mut().downcast_mut::<LlamaSequence>();
+        let own = own.ok_or_else(|| mismatch("one of another kind of model"))?;
+        if own.cache.spec() != expected {
+            return Err(mismatch(&format!("{:?}", own.cache.spec())));
+        }
+        let needed = own.cache.len().saturating_add(rows);
+        if needed > expected.capacity {
+            return Err(Error::Capacity { what: "sequence", capacity: expected.capacity, needed });
+        }
+        Ok(own)
+    }
+
+    /// `x` [B, L, D] behind what each of B sequences holds → the residual stream after the last layer [B, L, D].
+    fn layers(&self, kernels: &Kernels, mut x: Tensor, sequences: &mut [&mut LlamaSequence]) -> Result<Tensor> {
+        let [_, rows, _] = x.dims("llama", "x")?;
+        let start: Vec<usize> = sequences.iter().map(|sequence| sequence.cache.len()).collect();
+        // Every table begins with the same rows, so the longest serves all.
+        let rope = sequences.iter().map(|sequence| &sequence.rope).max_by_key(|rope| rope.positions);
+        let Some(rope) = rope.cloned() else { return Ok(x) };
+        let rotary = RotarySpec { cos: &rope.cos, sin: &rope.sin, start: &start, pairing: Pairing::HalfSplit };
+        let mut caches: Vec<&mut dyn KvCache> = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            caches.push(sequence.cache.as_mut());
+        }
+        for (i, layer) in self.layers.iter().enumerate() {
+            let normed = self.rms_norm(kernels, &x, &layer.attention_norm)?;
+            x = self.attention(kernels, layer, i, &x, &normed, &rotary, &mut caches)?;
+            let normed = self.rms_norm(kernels, &x, &layer.mlp_norm)?;
+            let (gate, up) = (layer.gate.apply(kernels, &normed, None)?, layer.up.apply(kernels, &normed, None)?);
+            x = layer.down.apply(kernels, &kernels.pointwise.swiglu(&gate, &up)?, Some(&x))?;
+        }
+        for cache in caches {
+            cache.advance(rows)?;
+        }
+        Ok(x)
+    }
+
+    /// `residual + output(attention(normed))`, all [B, L, D].
+    #[allow(clippy::too_many_arguments)]
+    fn attention(
+        &self,
+        kernels: &Kernels,
+        layer: &Layer,
+        index: usize,
+        residual: &Tensor,
+        normed: &Tensor,
+        rotary: &RotarySpec<'_>,
+        caches: &mut [&mut dyn KvCache],
+    ) -> Result<Tensor> {
+        let LlamaConfig { heads, kv_heads, head_dim, .. } = self.config;
+        let [batch, rows, _] = normed.dims("llama", "x")?;
+        let project = |linear: &Linear, heads: usize| -> Result<Tensor> {
+            Ok(linear.apply(kernels, normed, None)?.reshape(&[batch, rows, heads, head_dim])?)
+        };
+        let q = kernels.rotary.rotary(&project(&layer.query, heads)?, rotary)?;
+        let k = kernels.rotary.rotary(&project(&layer.key, kv_heads)?, rotary)?;
+        let v = project(&layer.value, kv_heads)?;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let mixed = kernels.cached_attention.attend(&q, &k, &v, caches, index, scale)?;
+        layer.output.apply(kernels, &mixed.reshape(&[batch, rows, heads * head_dim])?, Some(residual))
+    }
+
+    /// `x` [B, D] → logits [B, V].
+    fn logits(&self, kernels: &Kernels, x: &Tensor) -> Result<Tensor> {
+        let normed = self.rms_norm(kernels, x, &self.norm)?;
+        Ok(kernels.matmul.matmul(&normed, &self.head, Epilogue::default())?)
+    }
+}
+
+impl Layer {
+    fn load(weights: &Weights, config: &LlamaConfig, kernels: &Kernels) -> Result<Self> {
+        let LlamaConfig { hidden_size: d, intermediate_size: inner, heads, kv_heads, head_dim, .. } = *config;
+        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
+        let norm = |name: &str| -> Result<Tensor> { Ok(kernels.device.upload(&weights.tensor(name, &[d])?)?) };
+        let linear = |name: &str, shape: [usize; 2], bias: bool| -> Result<Linear> {
+            let scope = weights.scope(name);
+            let weight = kernels.device.upload(&scope.tensor("weight", &shape)?)?;
+            let bias = match bias {
+                true => Some(kernels.device.upload(&scope.tensor("bias", &shape[..1])?)?),
+                false => None,
+            };
+            Ok(Linear { weight, bias })
+        };
+        let (in_attention, in_mlp) = (config.attention_bias, config.mlp_bias);
+        Ok(Self {
+            attention_norm: norm("input_layernorm.weight")?,
+            query: linear("self_attn.q_proj", [q, d], in_attention)?,
+            key: linear("self_attn.k_proj", [kv, d], in_attention)?,
+            value: linear("self_attn.v_proj", [kv, d], in_attention)?,
+            output: linear("self_attn.o_proj", [d, q], in_attention)?,
+            mlp_norm: norm("post_attention_layernorm.weight")?,
+            gate: linear("mlp.gate_proj", [inner, d], in_mlp)?,
+            up: linear("mlp.up_proj", [inner, d], in_mlp)?,
+            down: linear("mlp.down_proj", [d, inner], in_mlp)?,
+        })
+    }
+}
+
+impl Linear {
+    /// `x·wᵀ + bias + residual`.
+    fn apply(&self, kernels: &Kernels, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let epilogue = Epilogue { bias: self.bias.as_ref(), residual, ..Epilogue::default() };
+        Ok(kernels.matmul.matmul(x, &self.weight, epilogue)?)
+    }
+}
+
+impl Decoder for Llama {
+    fn width(&self) -> usize {
+        self.config.hidden_size
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.config.vocab_size
+    }
+
+    fn context(&self) -> usize {
+        self.config.max_positions
+    }
+
+    fn embed(&self, kernels: &Kernels, ids: &[u32]) -> Result<Tensor> {
+        let vocabulary = self.config.vocab_size;
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(Error::UnknownId { id, vocabulary });
+        }
+        Ok(kernels.rows.gather(&self.embedding, ids)?)
+    }
+
+    fn sequence(&self, kernels: &Kernels, capacity: usize) -> Result<Box<dyn Sequence>> {
+        let context = self.context();
+        if capacity > context {
+            return Err(Error::Capacity { what: "context of the model", capacity: context, needed: capacity });
+        }
+        let cache = kernels.cached_attention.cache(self.cache_spec(capacity))?;
+        Ok(Box::new(LlamaSequence { cache, rope: self.rope.tables(kernels, capacity)? }))
+    }
+
+    fn prefill(&self, kernels: &Kernels, sequence: &mut dyn Sequence, embeds: &Tensor) -> Result<Tensor> {
+        let [rows, width] = embeds.dims("prefill", "embeds")?;
+        embeds.expect_shape("prefill", "embeds", &[rows, self.config.hidden_size])?;
+        if rows == 0 {
+            return Err(Error::EmptyPrompt);
+        }
+        let own = self.own(sequence, rows)?;
+        let before = own.cache.len();
+        let mut pass = || -> Result<Tensor> {
+            let mut last = embeds.rows(0..0)?;
+            for start in (0..rows).step_by(CHUNK) {
+                let len = CHUNK.min(rows - start);
+                let chunk = embeds.rows(start..start + len)?.reshape(&[1, len, width])?;
+                let x = self.layers(kernels, chunk, &mut [&mut *own])?.reshape(&[len, width])?;
+                last = x.rows(len - 1..len)?;
+            }
+            self.logits(kernels, &last)
+        };
+        let logits = pass();
+        if logits.is_err() {
+            sequence.truncate(before);
+        }
+        logits
+    }
+
+    fn step(&self, kernels: &Kernels, sequences: &mut [&mut dyn Sequence], tokens: &[u32]) -> Result<Tensor> {
+        if sequences.len() != tokens.len() || tokens.is_empty() {
+            return Err(Error::Mismatch {
+                what: "tokens of a step",
+                expected: format!("one for each of {} sequences, at least one", sequences.len()),
+                found: tokens.len().to_string(),
+            });
+        }
+        let (batch, width) = (tokens.len(), self.config.hidden_size);
+        let x = self.embed(kernels, tokens)?.reshape(&[batch, 1, width])?;
+        let mut own = Vec::with_capacity(batch);
+        for sequence in sequences.iter_mut() {
+            own.push(self.own(&mut **sequence, 1)?);
+        }
+        let x = self.layers(kernels, x, &mut own)?;
+        let logits = self.logits(kernels, &x.reshape(&[batch, width])?);
+        if logits.is_err() {
+            for sequence in own {
+                let len = sequence.cache.len();
+                sequence.cache.truncate(len - 1);
+            }
+        }
+        logits
+    }
+}
+
+impl Sequence for LlamaSequence {
+    fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    fn capacity(&self) -> usize {
+        self.cache.spec().capacity
+    }
+
+    fn fork(&self) -> Result<Box<dyn Sequence>> {
+        Ok(Box::new(Self { cache: self.cache.fork()?, rope: self.rope.clone() }))
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.cache.truncate(len);
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
