@@ -1,4 +1,18 @@
 //! The eye of GAR: from a picture file to the features that its language model reads.
+//!
+//! ```text
+//! file ─ Image ─ ImageProcessor ─ tiles [T,3,S,S] ─ VisionTower ─ [T,patches,C] ─ Projector ─ [T,tokens,D]
+//! ```
+//!
+//! * [`Image`]: any picture file, upright and in RGB, within [`DecodeLimits`]; JPEG equals libjpeg's decoding bit for bit.
+//! * [`ImageProcessor`]: cuts a picture into a thumbnail and a [`TileGrid`] of tiles (AnyRes), and a label map alike;
+//!   [`resize`] is the exact bicubic resize under it.
+//! * [`VisionTower`]: what a backbone is; [`PerceptionEncoder`] is the one of GAR-1B and GAR-8B, built from a
+//!   [`PerceptionConfig`].
+//! * [`Projector`]: takes the tower's features to the decoder's width and pools them.
+//!
+//! Sizes come from the checkpoint's configuration; nothing assumes 448-pixel tiles or 14-pixel patches. Arithmetic on
+//! tensors goes through a [`gar_kernels::Kernels`] table.
 #![forbid(unsafe_code)]
 
 mod error;

@@ -242,7 +242,12 @@ impl<'a> Args<'a> {
         self.given.get(key).filter(|v| !v.is_null())
     }
 
-    fn typed<T>(&mut self, key: &'static str, expected: &str, cast: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
+    fn typed<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        cast: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>> {
         self.get(key).map(|v| cast(v).ok_or_else(|| unsupported(&arg(key), v, expected))).transpose()
     }
 
@@ -259,7 +264,11 @@ impl<'a> Args<'a> {
     }
 
     /// One of `choices`.
-    fn choice<const N: usize>(&mut self, key: &'static str, choices: [&'static str; N]) -> Result<Option<&'static str>> {
+    fn choice<const N: usize>(
+        &mut self,
+        key: &'static str,
+        choices: [&'static str; N],
+    ) -> Result<Option<&'static str>> {
         self.typed(key, &format!("one of {choices:?}"), |v| choices.into_iter().find(|c| v.as_str() == Some(c)))
     }
 

@@ -117,10 +117,8 @@ impl PerceptionEncoder {
         };
         let patch_weight = at.tensor("patch_embed.proj.weight", &[width, 3, patch_size, patch_size])?;
         let class_token = config.class_token.then(|| flat("cls_token", [1, 1, width], &[width])).transpose()?;
-        let positions = config
-            .absolute_positions
-            .then(|| flat("pos_embed", [1, tokens, width], &[tokens, width]))
-            .transpose()?;
+        let positions =
+            config.absolute_positions.then(|| flat("pos_embed", [1, tokens, width], &[tokens, width])).transpose()?;
         let blocks =
             (0..config.depth).map(|i| at.scope(&format!("blocks.{i}")).block(&config)).collect::<Result<_>>()?;
         let rotary = match &config.rotary {

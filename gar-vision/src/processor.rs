@@ -80,8 +80,8 @@ impl ImageProcessor {
     /// [`Error::Json`] where the text is not of the expected form, [`Error::Unsupported`] for a value that asks for
     /// another computation than this one.
     pub fn from_json(text: &[u8]) -> Result<Self> {
-        let config: Config =
-            serde_json::from_slice(text).map_err(|source| Error::Json { what: "preprocessor configuration", source })?;
+        let config: Config = serde_json::from_slice(text)
+            .map_err(|source| Error::Json { what: "preprocessor configuration", source })?;
         let default = Self::default();
         let only = |key: &str, found: String, expected: &str| Err(unsupported(key, found, expected));
         if let Some(kind) = config.vision_input_type.filter(|kind| kind != "thumb+tile") {

@@ -36,7 +36,13 @@ impl Projector {
             let upload = |name, shape: &[usize]| Ok::<_, Error>(k.device.upload(&at.tensor(name, shape)?)?);
             Ok([upload("weight", &[width, from])?, upload("bias", &[width])?])
         };
-        Ok(Self { linear1: linear("linear_1", tower.width)?, linear2: linear("linear_2", width)?, grid, pooling, width })
+        Ok(Self {
+            linear1: linear("linear_1", tower.width)?,
+            linear2: linear("linear_2", width)?,
+            grid,
+            pooling,
+            width,
+        })
     }
 
     /// Features along a side of a tile, S/(p·r).

@@ -218,7 +218,10 @@ mod tests {
                     let weights = filter.weights(i);
                     let total: f32 = weights.iter().sum();
                     assert!((total - 1.0).abs() < 1e-5, "{input} → {output}: output {i} sums to {total}");
-                    assert!(filter.start[i] + weights.len() <= input, "{input} → {output}: output {i} reads past the end");
+                    assert!(
+                        filter.start[i] + weights.len() <= input,
+                        "{input} → {output}: output {i} reads past the end"
+                    );
                 }
             }
         }

@@ -182,7 +182,8 @@ fn tower_and_projector_follow_the_released_code() {
             let vision = tower.encode(&k, &pixels, Some(&prompt)).unwrap();
             let features = projector.project(&k, &vision).unwrap();
             assert_eq!(features.shape(), [tiles, projector.tokens(), decoder]);
-            let errors = ["vision", "features"].map(|n| error(&tensors, n, if n == "vision" { &vision } else { &features }));
+            let errors =
+                ["vision", "features"].map(|n| error(&tensors, n, if n == "vision" { &vision } else { &features }));
             println!("{name}: relative L2 error {:.2e} and {:.2e}", errors[0], errors[1]);
             if errors.iter().any(|&e| e.is_nan() || e > 1e-5) {
                 wrong.push(name);

@@ -5,8 +5,9 @@ use crate::Result;
 
 /// Place in a block, row by row, of each coefficient in the order of the file.
 pub(super) const ZIGZAG: [usize; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28, 35,
-    42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
 ];
 
 /// Codes up to this length are looked up, longer ones are searched by length.
@@ -118,7 +119,11 @@ impl<'a> Bits<'a> {
             if bits < limit {
                 self.skip(length)?;
                 let at = (bits >> (16 - length)) as i32 + offset;
-                return code.values.get(at as usize).map(|&v| u32::from(v)).ok_or_else(|| bad("scan", "a code", "none"));
+                return code
+                    .values
+                    .get(at as usize)
+                    .map(|&v| u32::from(v))
+                    .ok_or_else(|| bad("scan", "a code", "none"));
             }
         }
         Err(bad("scan", "a Huffman code of its table", format!("{bits:016b}")))
@@ -157,9 +162,13 @@ struct State {
 
 impl Scan {
     pub(super) fn parse(body: &[u8], frame: &Frame) -> Result<Self> {
-        let wrong = || bad("scan header", "components of the frame, code slots of 0 to 3, a spectral range", format!("{body:x?}"));
+        let wrong = || {
+            bad("scan header", "components of the frame, code slots of 0 to 3, a spectral range", format!("{body:x?}"))
+        };
         let count = usize::from(*body.first().ok_or_else(wrong)?);
-        let [first, last, bits] = *body.get(1 + 2 * count..4 + 2 * count).ok_or_else(wrong)? else { return Err(wrong()) };
+        let [first, last, bits] = *body.get(1 + 2 * count..4 + 2 * count).ok_or_else(wrong)? else {
+            return Err(wrong());
+        };
         let mut components: Vec<(usize, usize, usize)> = Vec::new();
         for spec in body[1..1 + 2 * count].chunks_exact(2) {
             let i = frame.components.iter().position(|c| c.id == spec[0]).ok_or_else(wrong)?;
@@ -207,7 +216,9 @@ impl Scan {
                     let at = ((row * down + y) * component.columns + column * across + x) * 64;
                     let block = &mut component.coefficients[at..at + 64];
                     let code = |class: usize, slot: usize| {
-                        codes[class][slot].as_ref().ok_or_else(|| bad("scan", "a Huffman table", format!("empty slot {slot}")))
+                        codes[class][slot]
+                            .as_ref()
+                            .ok_or_else(|| bad("scan", "a Huffman table", format!("empty slot {slot}")))
                     };
                     match (frame.progressive, self.first, self.high) {
                         (false, ..) => sequential(block, bits, code(0, dc)?, code(1, ac)?, &mut state.dc[i])?,
@@ -264,7 +275,13 @@ impl Scan {
                     break;
                 }
                 0 => 0,
-                1 => if bits.take(1)? == 1 { one } else { -one },
+                1 => {
+                    if bits.take(1)? == 1 {
+                        one
+                    } else {
+                        -one
+                    }
+                }
                 _ => return Err(bad("scan", "a refinement of one bit", size)),
             };
             // The run counts coefficients that are still zero; the others on the way get their next bit.

@@ -183,7 +183,8 @@ fn start_of_frame(body: &[u8], progressive: bool) -> Result<Option<Frame>> {
     if *bits != 8 || !matches!(count, 1 | 3) {
         return Ok(None);
     }
-    let specs: Vec<_> = specs.chunks_exact(3).take(usize::from(*count)).map(|s| (s[0], s[1] >> 4, s[1] & 15, s[2])).collect();
+    let specs: Vec<_> =
+        specs.chunks_exact(3).take(usize::from(*count)).map(|s| (s[0], s[1] >> 4, s[1] & 15, s[2])).collect();
     let valid = |s: &(u8, u8, u8, u8)| (1..=4).contains(&s.1) && (1..=4).contains(&s.2) && s.3 < 4;
     if specs.len() != usize::from(*count) || !specs.iter().all(valid) {
         return Err(bad("frame header", "sampling factors of 1 to 4 and a table of 0 to 3", format!("{specs:?}")));
