@@ -23,8 +23,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from parity import stored_names
 from reference import BOX_RULES, DESCRIBE, Gar, encode_mask
 
-PROBES = 512  # positions kept of a tensor with more than WHOLE values
-WHOLE = 4096
+PROBES = 256  # positions kept of a tensor with more than WHOLE values
+WHOLE = 1536
 STEPS = 24
 LEAST_MARGIN = 0.01
 
@@ -95,7 +95,7 @@ CASES = {
 MODELS = {
     # 4x4 patches, 2x2 tokens a tile; follows GAR-1B: class token, tied head, scaled rotary frequencies
     "tile56": dict(
-        seed=0,
+        seed=1,
         dtype=torch.float32,
         shards=1,
         slots=3,
@@ -103,7 +103,7 @@ MODELS = {
         max_num_tiles=4,
         pool=2,
         stop=["<|end_of_text|>", "<|eot_id|>"],
-        tower=dict(architecture="vit_pe_core_large_patch14_336", embed_dim=24, depth=2, num_heads=2, ref_feat_shape=[4, 4]),
+        tower=dict(architecture="vit_pe_core_large_patch14_336", embed_dim=16, depth=2, num_heads=2, ref_feat_shape=[4, 4]),
         decoder=dict(
             hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
             head_dim=8, tie_word_embeddings=True, rope_theta=500000.0,
@@ -141,7 +141,7 @@ MODELS = {
     # 3x3 patches of 16 pixels, not pooled: 9 tokens a tile; heads wider than D / heads, no rotary scaling, one stop token;
     # the tower keeps the architecture's own rotary reference grid (24x24) and states an MLP ratio that does not divide
     "tile48": dict(
-        seed=2,
+        seed=1,
         dtype=torch.float16,
         shards=1,
         slots=4,
@@ -149,7 +149,7 @@ MODELS = {
         max_num_tiles=4,
         pool=1,
         stop="<|eot_id|>",
-        tower=dict(architecture="vit_pe_core_large_patch14_336", embed_dim=48, depth=1, num_heads=4, mlp_ratio=2.55, patch_size=16),
+        tower=dict(architecture="vit_pe_core_large_patch14_336", embed_dim=24, depth=1, num_heads=2, mlp_ratio=2.55, patch_size=16),
         decoder=dict(
             hidden_size=40, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
             head_dim=16, tie_word_embeddings=False, rope_theta=10000.0, rope_scaling=None,
