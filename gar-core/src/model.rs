@@ -95,11 +95,16 @@ impl GarModel {
         let (tiled, labels) = parts.tiles(image, regions, max_tiles)?;
         let preprocess = started.elapsed();
         let (_, features) = parts.features(tiled, &labels)?;
+        let vision = started.elapsed() - preprocess;
+        self.scene_of(features, regions, Timings { preprocess, vision, ..Timings::default() })
+    }
+
+    /// The scene of a picture whose features are known.
+    pub(crate) fn scene_of(&self, features: ImageFeatures, regions: &RegionSet, timings: Timings) -> Result<Scene> {
         let replay = match regions.is_empty() {
             true => Vec::new(),
-            false => parts.encoding.encode(&parts.kernels, &features, regions)?,
+            false => self.parts.encoding.encode(&self.parts.kernels, &features, regions)?,
         };
-        let timings = Timings { preprocess, vision: started.elapsed() - preprocess, ..Timings::default() };
         Ok(Scene::new(self.clone(), regions.slots(), features, replay, timings))
     }
 }
@@ -132,8 +137,7 @@ impl Parts {
         u8::try_from(self.config.prompt_slots).unwrap_or(u8::MAX)
     }
 
-    /// The tower's output [T, patches, C] of the last tiles and the projected features of all. Tiles go through one by
-    /// one where progress is watched, so that memory stays bounded by the tower's own grouping.
+    /// The tower's output [T, patches, C] and the projected features.
     pub(crate) fn features(&self, tiled: TiledImage, labels: &Array3<u8>) -> Result<(Tensor, ImageFeatures)> {
         let k = &self.kernels;
         let shape = tiled.pixels.shape().to_vec();

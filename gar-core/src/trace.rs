@@ -6,7 +6,7 @@ use gar_vision::Image;
 use safetensors::{Dtype, tensor::TensorView};
 
 pub use crate::case::Case;
-use crate::{Error, GarModel, Result};
+use crate::{Error, GarModel, Result, Timings};
 
 /// Named tensors on the host.
 ///
@@ -22,7 +22,7 @@ use crate::{Error, GarModel, Result};
 /// | `embeds` | [L, D] f32 | the decoder's input |
 /// | `logits` | [V] f32 | after the last position of the prompt |
 /// | `greedy` | [≤ N] i32 | the greedy tokens, a stop token included |
-/// | `last_logits` | [V] f32 | after the last greedy token |
+/// | `last_logits` | [V] f32 | after the last greedy token; where that is a stop token, those that chose it |
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     entries: BTreeMap<String, Entry>,
@@ -112,7 +112,7 @@ pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Resu
     trace.put_floats("vision", model, &vision)?;
     trace.put_floats("features", model, &features.tokens)?;
 
-    let scene = model.scene_with(&image, &case.regions, case.max_num_tiles)?;
+    let scene = model.scene_of(features, &case.regions, Timings::default())?;
     let (ids, embeds, replay) = scene.inside(&case.question)?;
     trace.put_ids("input_ids", &ids);
     for (slot, rows) in &replay {
@@ -129,10 +129,10 @@ pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Resu
     while greedy.len() < steps && sequence.len() < sequence.capacity() {
         let next = k.argmax.argmax(&logits)?;
         greedy.extend_from_slice(&next);
-        logits = decoder.step(k, &mut [sequence.as_mut()], &next)?;
         if next.iter().any(|token| parts.stop_tokens.contains(token)) {
             break;
         }
+        logits = decoder.step(k, &mut [sequence.as_mut()], &next)?;
     }
     trace.put_ids("greedy", &greedy);
     trace.put_floats("last_logits", model, &logits.reshape(&[logits.len()])?)?;

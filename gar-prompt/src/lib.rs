@@ -26,7 +26,7 @@
 //!
 //! let mask = Mask::from_box(64, 48, [8.0, 8.0, 24.0, 40.0])?;
 //! let regions = RegionSet::single(mask)?;
-//! assert_eq!(regions.label_map(5)?[[10, 10]], 0);
+//! assert_eq!(regions.label_map(5)?[[10, 10]], 1);
 //! let text = user_text(&regions.slots(), DESCRIBE, 1, crop_token_name)?;
 //! assert_eq!(
 //!     text,

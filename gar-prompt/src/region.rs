@@ -167,11 +167,12 @@ impl RegionSet {
         }
     }
 
-    /// The label map [H, W] of a model with `prompt_slots` slots: at each pixel the index (not the slot) of the first
-    /// region in prompt order that covers it, else `prompt_slots`, which stands for `<NO_Prompt>`.
+    /// The label map [H, W] of a model with `prompt_slots` slots: at each pixel the slot of the first region in
+    /// prompt order that covers it, else `prompt_slots`, which stands for `<NO_Prompt>`.
     ///
-    /// The vision tower sees only whether a label is `prompt_slots` (the union of the masks); what tells regions apart
-    /// is their replayed features.
+    /// The vision tower sees only whether a label is below `prompt_slots`; what tells regions apart is their replayed
+    /// features. The label's value matters all the same: the released code resizes the map like a picture, so the rim
+    /// of a region depends on it.
     ///
     /// # Errors
     /// [`Error::NoRegions`] for an empty set, which has no size; [`Error::TooManySlots`] above 255 slots; those of
@@ -181,11 +182,12 @@ impl RegionSet {
         let (width, height) = self.size().ok_or(Error::NoRegions { what: "label map" })?;
         self.check_slots(prompt_slots)?;
         let mut labels = Array2::from_elem((height, width), none);
-        // An index is below `none`: there are at most as many regions as slots.
-        for (index, region) in (0..none).zip(&self.regions) {
+        for region in &self.regions {
+            // `check_slots` holds every slot below `none`.
+            let slot = u8::try_from(region.slot).map_err(|_| Error::TooManySlots { found: region.slot })?;
             Zip::from(&mut labels).and(region.mask.view()).for_each(|label, &set| {
                 if set && *label == none {
-                    *label = index;
+                    *label = slot;
                 }
             });
         }

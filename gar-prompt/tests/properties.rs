@@ -131,7 +131,7 @@ proptest! {
         }
         let labels = regions.label_map(slots).unwrap();
         for (at, &label) in labels.indexed_iter() {
-            let first = regions.iter().position(|r| r.mask().view()[at]);
+            let first = regions.iter().find(|r| r.mask().view()[at]).map(|r| r.slot());
             prop_assert_eq!(usize::from(label), first.unwrap_or(slots));
         }
     }
