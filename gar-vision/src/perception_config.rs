@@ -210,13 +210,13 @@ impl PerceptionConfig {
         if patch_size == 0 || patch_size > tile_size {
             return refuse("patch_size", patch_size, format!("1 to the tile size, {tile_size}"));
         }
-        if tile_size > 1 << 14 || tile_size % patch_size != 0 {
+        if tile_size > 1 << 14 || !tile_size.is_multiple_of(patch_size) {
             return refuse("img_size", tile_size, format!("a multiple of the patch size {patch_size}, at most 16384"));
         }
-        if self.heads == 0 || width == 0 || width > LARGE || width % self.heads != 0 {
+        if self.heads == 0 || width == 0 || width > LARGE || !width.is_multiple_of(self.heads) {
             return refuse("embed_dim", width, format!("a multiple of num_heads = {}, at most {LARGE}", self.heads));
         }
-        if self.rotary.is_some() && self.head_dim() % 4 != 0 {
+        if self.rotary.is_some() && !self.head_dim().is_multiple_of(4) {
             return refuse("embed_dim", width, format!("num_heads = {} times a multiple of 4", self.heads));
         }
         if self.mlp_width == 0 || self.mlp_width > 64 * LARGE {

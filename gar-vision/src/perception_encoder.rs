@@ -174,7 +174,8 @@ impl PerceptionEncoder {
         if !self.config.class_token {
             return Ok(x);
         }
-        let patches: Vec<u32> = (0..(count * tokens) as u32).filter(|i| *i as usize % tokens != 0).collect();
+        let patches: Vec<u32> =
+            (0..(count * tokens) as u32).filter(|i| !(*i as usize).is_multiple_of(tokens)).collect();
         Ok(k.rows.gather(&x, &patches)?)
     }
 

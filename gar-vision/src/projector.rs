@@ -24,7 +24,7 @@ impl Projector {
     /// missing, misshapen or not finite.
     pub fn load(k: &Kernels, tower: TowerSpec, width: usize, pooling: usize, weights: &Weights) -> Result<Self> {
         let grid = tower.grid();
-        if pooling == 0 || grid % pooling != 0 {
+        if pooling == 0 || !grid.is_multiple_of(pooling) {
             return Err(Error::Unsupported {
                 key: "projector_pooling_ratio".into(),
                 found: pooling.to_string(),

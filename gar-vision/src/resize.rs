@@ -25,7 +25,7 @@ const COLUMN_LANES: usize = 32;
 /// [`Error::EmptyImage`] where a side of the input or of the output is zero, [`Error::PixelBuffer`] for another C.
 pub fn bicubic(image: ArrayView3<'_, u8>, height: usize, width: usize) -> Result<Array3<u8>> {
     let (in_height, in_width, channels) = image.dim();
-    if channels == 0 || ROW_LANES % channels != 0 {
+    if channels == 0 || !ROW_LANES.is_multiple_of(channels) {
         return Err(Error::PixelBuffer { expected: [in_height, in_width, 3], found: image.shape().to_vec() });
     }
     for (w, h) in [(in_width, in_height), (width, height)] {

@@ -204,7 +204,7 @@ impl Scan {
         };
         let mut state = State::default();
         for unit in 0..columns * rows {
-            if restart_interval > 0 && unit > 0 && unit % restart_interval == 0 {
+            if restart_interval > 0 && unit > 0 && unit.is_multiple_of(restart_interval) {
                 bits.restart()?;
                 state = State::default();
             }

@@ -191,7 +191,7 @@ fn start_of_frame(body: &[u8], progressive: bool) -> Result<Option<Frame>> {
     }
     let across = specs.iter().fold(1, |m, s| m.max(usize::from(s.1)));
     let down = specs.iter().fold(1, |m, s| m.max(usize::from(s.2)));
-    if specs.iter().any(|s| across % usize::from(s.1) != 0 || down % usize::from(s.2) != 0) {
+    if specs.iter().any(|s| !across.is_multiple_of(usize::from(s.1)) || !down.is_multiple_of(usize::from(s.2))) {
         return Ok(None);
     }
     let (mcu_columns, mcu_rows) = (width.div_ceil(8 * across), height.div_ceil(8 * down));

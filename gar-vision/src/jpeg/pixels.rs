@@ -118,7 +118,7 @@ impl Plane {
         let row = self.row(at);
         // Chroma at half resolution is interpolated, 3 parts of the nearer sample to 1 of the farther; libjpeg skips
         // this for planes of one or two columns. Other ratios repeat samples.
-        let near = || if y % 2 == 0 { at.saturating_sub(1) } else { (at + 1).min(self.height - 1) };
+        let near = || if y.is_multiple_of(2) { at.saturating_sub(1) } else { (at + 1).min(self.height - 1) };
         match (self.across, self.down) {
             (2, 1) if self.width > 2 => stretch(row.len(), out, |x| i32::from(row[x]), [1, 2], 2),
             (2, 2) if self.width > 2 => {
@@ -126,7 +126,7 @@ impl Plane {
                 stretch(row.len(), out, |x| 3 * i32::from(row[x]) + i32::from(other[x]), [8, 7], 4);
             }
             (1, 2) => {
-                let bias = if y % 2 == 0 { 1 } else { 2 };
+                let bias = if y.is_multiple_of(2) { 1 } else { 2 };
                 let mix = |(&a, &b): (&u8, &u8)| ((3 * i32::from(a) + i32::from(b) + bias) >> 2) as u8;
                 out.extend(row.iter().zip(self.row(near())).map(mix));
             }
