@@ -146,7 +146,7 @@ pub fn attention(op: &dyn Attention, device: &dyn Device, config: &LawConfig) ->
 }
 
 fn cases(config: &LawConfig) -> impl Strategy<Value = Case> + use<> {
-    let extents = (0..3_usize, config.extent(70), config.extent(70), 1..4_usize, 1..4_usize, config.head_dim());
+    let extents = (0..3_usize, config.extent(70), config.extent(130), 1..4_usize, 1..4_usize, config.head_dim());
     (extents, any::<bool>(), seed()).prop_map(|((batch, queries, more, kv_heads, group, dim), causal, seed)| {
         // Under a causal mask the last query may see any number of keys before it, and some may come after all.
         let (keys, mask) = match causal {

@@ -36,7 +36,7 @@ impl LawConfig {
             tolerance: 2e-5,
             activations: DType::F32,
             weights: vec![DType::F32, DType::F16, DType::BF16],
-            tiles: vec![8, 16, 64],
+            tiles: vec![8, 16, 64, 128],
             head_dims: vec![8, 64, 96, 128],
         }
     }

@@ -87,14 +87,31 @@ pub fn roi_align(op: &dyn RoiAlign, device: &dyn Device, config: &LawConfig) -> 
     refusals(op, &judge)
 }
 
-/// Coordinates in quarters, powers of two elsewhere: f32 has every sample exactly, and samples fall on −1 and the extent.
+/// Coordinates in quarters, powers of two elsewhere: f32 has every sample exactly. Half of the sides are placed so that
+/// their first sample falls on −1, or their last on the extent, where torchvision's rule turns.
 fn on_quarters(config: &LawConfig) -> impl Strategy<Value = Case> + use<> {
     let corner = || (-16..64_i32).prop_map(|quarters| quarters as f32 / 4.0);
-    let boxes = vec([corner(), corner(), corner(), corner()], 0..5);
+    // Of a side: its corners, where it touches (0 and 1: nowhere), and the distance of its samples.
+    let side = || (corner(), corner(), 0..4_u8, select(vec![1.0, 2.0_f32]));
     let spec = spec(vec![1, 2, 4, 8], vec![0, 1, 2, 4], vec![0.25, 0.5, 1.0, 2.0]);
-    (map(config), boxes, spec, seed()).prop_map(|(map, boxes, spec, seed)| {
-        let boxes = boxes.into_iter().map(|b| b.map(|v: f32| v / spec.spatial_scale)).collect();
-        Case { map, boxes, spec, seed }
+    (map(config), vec((side(), side()), 0..5), spec, seed()).prop_map(|(map, boxes, spec, seed)| {
+        let shift = if spec.aligned { 0.5 } else { 0.0 };
+        let place = |(from, to, touch, pitch): (f32, f32, u8, f32), bins: usize, extent: usize| {
+            let length = pitch * (bins * spec.sampling_ratio.max(1)) as f32;
+            let [first, last] = [-1.0 - pitch / 2.0 + shift, extent as f32 + pitch / 2.0 + shift];
+            let side = match touch {
+                2 => [first, first + length],
+                3 => [last - length, last],
+                _ => [from, to],
+            };
+            side.map(|v| v / spec.spatial_scale)
+        };
+        let boxed = |(x, y)| {
+            let [x1, x2] = place(x, spec.output[1], map.1);
+            let [y1, y2] = place(y, spec.output[0], map.0);
+            [x1, y1, x2, y2]
+        };
+        Case { map, boxes: boxes.into_iter().map(boxed).collect(), spec, seed }
     })
 }
 
