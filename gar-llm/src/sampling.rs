@@ -90,7 +90,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// The next token, from `logits` [V] and the tokens of the prompt and the answer so far.
+    /// The next token, from the V `logits` and the tokens of the prompt and the answer so far.
     ///
     /// # Errors
     /// [`Error::Logits`] when one is NaN or none is finite.
