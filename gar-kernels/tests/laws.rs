@@ -9,10 +9,8 @@ use gar_kernels::{
 
 #[test]
 fn the_cpu_satisfies_every_law() {
-    for seed in 0..2 {
-        if let Err(violations) = laws::all(&Kernels::cpu(), &LawConfig { seed, ..LawConfig::f32() }) {
-            let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
-            panic!("{}", lines.join("\n"));
-        }
+    if let Err(violations) = laws::all(&Kernels::cpu(), &LawConfig::f32()) {
+        let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        panic!("{}", lines.join("\n"));
     }
 }
