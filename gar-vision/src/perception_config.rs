@@ -55,8 +55,8 @@ pub struct RotaryConfig {
     pub theta: f32,
     /// Added to every coordinate, in patches, before rescaling.
     pub offset: f32,
-    /// Side of the grid that positions are rescaled to, as \[rows, columns\]; none leaves them in patches.
-    pub reference: Option<[usize; 2]>,
+    /// Rows and columns of the grid that positions are rescaled to.
+    pub reference: [usize; 2],
     /// Whether the first half of a head turns with the column (`xy`), else with the row (`ij`).
     pub column_first: bool,
 }
@@ -164,7 +164,7 @@ impl PerceptionConfig {
         let rotary = RotaryConfig {
             theta: args.number("rope_temperature")?.unwrap_or(10_000.0) as f32,
             offset: args.number("rope_grid_offset")?.unwrap_or(own.rope_grid_offset) as f32,
-            reference: args.reference(own.ref_feat_shape)?,
+            reference: args.typed("ref_feat_shape", "n or [rows, columns]", pair)?.unwrap_or([own.ref_feat_shape; 2]),
             column_first: args.choice("rope_grid_indexing", ["ij", "xy"])? != Some("ij"),
         };
         let rotary = args.flag("use_rot_pos_emb")?.unwrap_or(true).then_some(rotary);
@@ -236,7 +236,7 @@ struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
-    /// The value of `key`; null counts as absent, as it does in timm for every argument but the two below.
+    /// The value of `key`; null counts as absent, as it does in timm.
     fn get(&mut self, key: &'static str) -> Option<&'a Value> {
         self.read.insert(key);
         self.given.get(key).filter(|v| !v.is_null())
@@ -275,18 +275,6 @@ impl<'a> Args<'a> {
     /// A side, given as n or [n, n].
     fn square(&mut self, key: &'static str) -> Result<Option<usize>> {
         self.typed(key, "n or [n, n]", |v| pair(v).filter(|[h, w]| h == w).map(|[h, _]| h))
-    }
-
-    /// `ref_feat_shape`, where null is a value: no rescaling.
-    fn reference(&mut self, own: usize) -> Result<Option<[usize; 2]>> {
-        let key = "ref_feat_shape";
-        match self.given.get(key) {
-            None => {
-                self.read.insert(key);
-                Ok(Some([own; 2]))
-            }
-            Some(_) => self.typed(key, "n or [rows, columns]", pair),
-        }
     }
 
     /// An argument of which only one value is supported.

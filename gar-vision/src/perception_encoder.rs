@@ -270,10 +270,8 @@ impl Linear {
 fn rotary_tables(config: &RotaryConfig, grid: usize, head_dim: usize, class_token: bool) -> Result<[Tensor; 2]> {
     let bands = head_dim / 4;
     let frequency: Vec<f32> = (0..bands).map(|i| 1.0 / config.theta.powf(i as f32 / bands as f32)).collect();
-    let place = |at: usize, axis: usize| -> f32 {
-        let at = at as f32 + config.offset;
-        config.reference.map_or(at, |reference| at / grid as f32 * reference[axis] as f32)
-    };
+    let place =
+        |at: usize, axis: usize| -> f32 { (at as f32 + config.offset) / grid as f32 * config.reference[axis] as f32 };
     let rows = grid * grid + usize::from(class_token);
     let mut angles = Vec::with_capacity(rows * 2 * bands);
     if class_token {
