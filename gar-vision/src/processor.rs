@@ -30,8 +30,8 @@ pub struct TiledImage {
 ///
 /// let processor = ImageProcessor::from_json(br#"{"tile_size": 28, "max_num_tiles": 4}"#)?;
 /// let tiled = processor.process(&Image::from_rgb(Array3::zeros((20, 50, 3)))?)?;
-/// assert_eq!((tiled.grid.columns, tiled.grid.rows), (2, 1));
-/// assert_eq!(tiled.pixels.shape(), [3, 3, 28, 28]);
+/// assert_eq!((tiled.grid.columns, tiled.grid.rows), (3, 1));
+/// assert_eq!(tiled.pixels.shape(), [4, 3, 28, 28]);
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, PartialEq)]
