@@ -132,7 +132,8 @@ mod attention {
     use super::*;
 
     /// Changes what the right implementation is asked.
-    struct Plant(fn([Tensor; 3], AttentionSpec) -> Result<([Tensor; 3], AttentionSpec)>);
+    struct Plant(fn([Tensor; 3], AttentionSpec) -> Result<Question>);
+    type Question = ([Tensor; 3], AttentionSpec);
 
     impl Attention for Plant {
         fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
