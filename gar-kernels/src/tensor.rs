@@ -54,9 +54,7 @@ impl Tensor {
     /// [`Error::Shape`] when the storage is smaller than the shape asks for.
     pub fn from_storage(storage: Arc<dyn Storage>, dtype: DType, shape: &[usize]) -> Result<Self> {
         match element_count(shape).and_then(|n| n.checked_mul(dtype.size())) {
-            Some(bytes) if bytes <= storage.byte_len() => {
-                Ok(Self { shape: shape.to_vec(), dtype, storage, offset: 0 })
-            }
+            Some(bytes) if bytes <= storage.byte_len() => Ok(Self { shape: shape.to_vec(), dtype, storage, offset: 0 }),
             _ => Err(Error::shape("tensor", "storage bytes", format!("{shape:?} of {dtype}"), &[storage.byte_len()])),
         }
     }

@@ -130,13 +130,7 @@ impl CachedAttention for Cpu {
         let out = run(qt, dims, &specs, |b, kv_head, i| {
             let block = own[b].layers[layer].get(i)?;
             let from = kv_head * BLOCK * head_dim;
-            Some(Tile {
-                k: &block.k[from..],
-                v: &block.v[from..],
-                stride: head_dim,
-                keys: BLOCK,
-                first: i * BLOCK,
-            })
+            Some(Tile { k: &block.k[from..], v: &block.v[from..], stride: head_dim, keys: BLOCK, first: i * BLOCK })
         });
         Tensor::from_vec(out, q.shape())
     }

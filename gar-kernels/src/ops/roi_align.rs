@@ -56,7 +56,9 @@ impl RoiAlignSpec {
         if !self.spatial_scale.is_finite() {
             return Err(Error::value(OP, "spatial_scale", "a finite number", self.spatial_scale));
         }
-        if self.sampling_ratio == 0 && let Some(b) = boxes.iter().find(|b| self.adaptive_samples(b) > MAX_SAMPLES) {
+        if self.sampling_ratio == 0
+            && let Some(b) = boxes.iter().find(|b| self.adaptive_samples(b) > MAX_SAMPLES)
+        {
             let expected = format!("a sampling ratio, or boxes of at most {MAX_SAMPLES} samples a bin side");
             return Err(Error::value(OP, "boxes", expected, format!("{b:?}")));
         }

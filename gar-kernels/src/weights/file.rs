@@ -80,8 +80,8 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Entry>> {
         expected: expected.into(),
         found,
     };
-    let (header, metadata) = SafeTensors::read_metadata(file.bytes())
-        .map_err(|e| wrong("header", "a safetensors header", e.to_string()))?;
+    let (header, metadata) =
+        SafeTensors::read_metadata(file.bytes()).map_err(|e| wrong("header", "a safetensors header", e.to_string()))?;
     let data = header + 8;
     let mut entries = BTreeMap::new();
     for (name, info) in metadata.tensors() {
@@ -116,8 +116,8 @@ pub(super) fn read_sharded(directory: &Path, index: &Path) -> Result<BTreeMap<St
         found,
     };
     let text = fs::read(index).map_err(|source| Error::Io { path: index.to_path_buf(), source })?;
-    let json: serde_json::Value = serde_json::from_slice(&text)
-        .map_err(|e| wrong("index".into(), "JSON", e.to_string()))?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|e| wrong("index".into(), "JSON", e.to_string()))?;
     let map = json
         .get("weight_map")
         .and_then(|m| m.as_object())
@@ -125,9 +125,8 @@ pub(super) fn read_sharded(directory: &Path, index: &Path) -> Result<BTreeMap<St
     let mut shards: BTreeMap<&str, BTreeMap<String, Entry>> = BTreeMap::new();
     let mut entries = BTreeMap::new();
     for (name, shard) in map {
-        let shard = shard
-            .as_str()
-            .ok_or_else(|| wrong(format!("tensor {name:?}"), "a file name", shard.to_string()))?;
+        let shard =
+            shard.as_str().ok_or_else(|| wrong(format!("tensor {name:?}"), "a file name", shard.to_string()))?;
         if Path::new(shard).file_name().is_none_or(|file| file != shard) {
             return Err(wrong(format!("tensor {name:?}"), "a file name without folders", format!("{shard:?}")));
         }

@@ -10,8 +10,8 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use file::MappedFile;
 use file::Entry;
+pub(crate) use file::MappedFile;
 
 use crate::{DType, Error, Result, Tensor};
 
@@ -108,9 +108,10 @@ impl Weights {
 
     /// Every tensor of this scope, by name.
     pub fn tensors(&self) -> impl Iterator<Item = TensorInfo> + '_ {
-        self.index.range(self.prefix.clone()..).take_while(|(name, _)| name.starts_with(&self.prefix)).map(
-            |(name, entry)| TensorInfo { name: name.clone(), dtype: entry.dtype, shape: entry.shape.clone() },
-        )
+        self.index
+            .range(self.prefix.clone()..)
+            .take_while(|(name, _)| name.starts_with(&self.prefix))
+            .map(|(name, entry)| TensorInfo { name: name.clone(), dtype: entry.dtype, shape: entry.shape.clone() })
     }
 
     /// The checkpoint's directory or file.
