@@ -1,6 +1,6 @@
 //! What every implementation of an operation must satisfy, as property suites that anyone can run on a kernel of their own.
 //!
-//! A suite takes one implementation and the [`Device`] whose tensors it works on, draws inputs, and judges the results
+//! A suite takes one implementation and the [`Device`](crate::Device) whose tensors it works on, draws inputs, and judges the results
 //! against plain f64 loops ([`reference`]) and against the operation's own algebra: rows of attention are convex
 //! combinations of the values, RoI-Align of a linear map is linear, a forked cache leaves its parent alone. Extents
 //! are drawn around tile sizes (0, 1, tile − 1, tile, tile + 1), so that tails are met. Wrong shapes must be refused with
@@ -45,8 +45,6 @@ pub use roi_align::roi_align;
 pub use rotary::rotary;
 pub use rows::rows;
 
-#[cfg(doc)]
-use crate::Device;
 use crate::Kernels;
 
 /// Judges every operation of a table.
