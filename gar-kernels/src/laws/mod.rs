@@ -1,7 +1,7 @@
 //! What every implementation of an operation must satisfy, as property suites that anyone can run on a kernel of their own.
 //!
-//! A suite takes one implementation and the [`Device`](crate::Device) whose tensors it works on, draws inputs, and judges the results
-//! against plain f64 loops ([`reference`]) and against the operation's own algebra: rows of attention are convex
+//! A suite takes one implementation and the [`Device`](crate::Device) whose tensors it works on, draws inputs, and judges
+//! the results against plain f64 loops ([`mod@reference`]) and against the operation's own algebra: rows of attention are convex
 //! combinations of the values, RoI-Align of a linear map is linear, a forked cache leaves its parent alone. Extents
 //! are drawn around tile sizes (0, 1, tile − 1, tile, tile + 1), so that tails are met. Wrong shapes must be refused with
 //! an error, not with a panic.
