@@ -152,11 +152,16 @@ impl Scene {
         Ok(embeds)
     }
 
-    /// The prompt's tokens and embeddings for one question, and the replay of each slot, for a trace.
-    pub(crate) fn inside(&self, question: &str) -> Result<(Vec<u32>, Tensor, Vec<(usize, Tensor)>)> {
+    /// The prompt's tokens and embeddings for one question, for a trace.
+    pub(crate) fn inside(&self, question: &str) -> Result<(Vec<u32>, Tensor)> {
         let PromptTokens { ids, layout } = self.tokens(&[self.opening(question)?])?;
         let embeds = self.embeds(&ids, &layout, 0)?;
-        Ok((ids, embeds, self.slots.iter().copied().zip(self.replay.iter().cloned()).collect()))
+        Ok((ids, embeds))
+    }
+
+    /// Slot and replay [tokens, D] of each region.
+    pub(crate) fn replays(&self) -> impl Iterator<Item = (usize, &Tensor)> {
+        self.slots.iter().copied().zip(&self.replay)
     }
 
     fn answer(&self, messages: &[Message], options: &AnswerOptions, on: &mut OnText<'_>) -> Result<Answer> {

@@ -113,9 +113,9 @@ pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Resu
     trace.put_floats("features", model, &features.tokens)?;
 
     let scene = model.scene_of(features, &case.regions, Timings::default())?;
-    let (ids, embeds, replay) = scene.inside(&case.question)?;
+    let (ids, embeds) = scene.inside(&case.question)?;
     trace.put_ids("input_ids", &ids);
-    for (slot, rows) in &replay {
+    for (slot, rows) in scene.replays() {
         trace.put_floats(format!("replay.{slot}"), model, rows)?;
     }
     trace.put_floats("embeds", model, &embeds)?;

@@ -9,8 +9,8 @@ impl ArgMax for Cpu {
             return Err(Error::shape("argmax", "x", "[B, V] with V > 0", x.shape()));
         }
         let best = |row: &[f32]| {
-            let first = (0, f32::NEG_INFINITY);
-            row.iter().enumerate().fold(first, |best, (i, &s)| if s > best.1 { (i, s) } else { best }).0 as u32
+            let numbers = row.iter().enumerate().filter(|(_, s)| !s.is_nan());
+            numbers.reduce(|best, next| if next.1 > best.1 { next } else { best }).map_or(0, |(i, _)| i as u32)
         };
         Ok(activation("argmax", "x", x)?.chunks_exact(v).map(best).collect())
     }

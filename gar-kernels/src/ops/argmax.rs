@@ -3,7 +3,8 @@ use crate::{Result, Tensor};
 
 /// Index of the largest entry of each row.
 pub trait ArgMax: Send + Sync {
-    /// `x` [B, V] with V > 0 → B indices. Of equal entries the first wins; a NaN is never larger.
+    /// `x` [B, V] with V > 0 → B indices. Of equal entries the first wins; a NaN is never chosen unless a row
+    /// holds nothing else, then the first.
     ///
     /// # Errors
     /// Shapes that do not fit, unsupported types or device.

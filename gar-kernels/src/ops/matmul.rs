@@ -14,11 +14,11 @@ pub enum Activation {
 /// What happens to a product before it is stored: `residual + scale ⊙ activation(product + bias)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
-    /// [N], added to every row.
+    /// `[N]`, added to every row.
     pub bias: Option<&'a Tensor>,
     /// Applied after the bias.
     pub activation: Activation,
-    /// [N], multiplied into every row after the activation (layer scale).
+    /// `[N]`, multiplied into every row after the activation (layer scale).
     pub scale: Option<&'a Tensor>,
     /// [.., N], the shape of the result, added last.
     pub residual: Option<&'a Tensor>,

@@ -15,9 +15,9 @@ pub enum NormKind {
 pub struct NormSpec<'a> {
     /// Which one.
     pub kind: NormKind,
-    /// [D], multiplied after normalising.
+    /// `[D]`, multiplied after normalising.
     pub weight: &'a Tensor,
-    /// [D], added last.
+    /// `[D]`, added last.
     pub bias: Option<&'a Tensor>,
     /// Added under the root.
     pub eps: f32,

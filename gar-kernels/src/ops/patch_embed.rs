@@ -8,7 +8,7 @@ pub struct PatchSpec<'a> {
     pub weight: &'a Tensor,
     /// [T, patches, C], added to the patches: the visual prompt.
     pub prompt: Option<&'a Tensor>,
-    /// [C], put in front of the patches of every picture.
+    /// `[C]`, put in front of the patches of every picture.
     pub class_token: Option<&'a Tensor>,
     /// [tokens, C], added to every picture's tokens, the class token included.
     pub positions: Option<&'a Tensor>,
@@ -52,8 +52,8 @@ impl PatchSpec<'_> {
         let [batch, channels, side, _] = pixels.dims(OP, "pixels")?;
         let [width, _, patch, _] = self.weight.dims(OP, "weight")?;
         self.weight.expect_shape(OP, "weight", &[width, channels, patch, patch])?;
-        if patch == 0 || side % patch != 0 || pixels.shape()[3] != side {
-            let expected = format!("[T, {channels}, S, S] with S a multiple of {patch}");
+        if patch == 0 || side == 0 || side % patch != 0 || pixels.shape()[3] != side {
+            let expected = format!("[T, {channels}, S, S] with S a positive multiple of {patch}");
             return Err(Error::shape(OP, "pixels", expected, pixels.shape()));
         }
         let grid = side / patch;
