@@ -1,0 +1,226 @@
+//! The command line.
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use gar_core::ReplayBoxes;
+
+use crate::init::Preset;
+use crate::regions::RegionArgs;
+
+/// Shown at the end of every help text.
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure at run time, 2 wrong usage.";
+
+/// Describe regions of a picture, and ask about them (Grasp Any Region)
+#[derive(Debug, Parser)]
+#[command(name = "gar", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// No progress and no messages but errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Describe one region of a picture in detail
+    #[command(after_help = EXIT_CODES)]
+    Describe(DescribeArgs),
+    /// Ask a question about regions of a picture, or several in a conversation
+    ///
+    /// Without a question, lines are read from standard input; each is a turn of one conversation about the picture.
+    /// `/reset` begins a new conversation, `/quit` or the end of input ends the program.
+    #[command(after_help = EXIT_CODES)]
+    Ask(AskArgs),
+    /// Show a checkpoint's architecture, parameters and memory
+    #[command(after_help = EXIT_CODES)]
+    Inspect(InspectArgs),
+    /// Write a checkpoint of random weights in the released layout, for benchmarks and tests
+    #[command(after_help = EXIT_CODES)]
+    Init(InitArgs),
+    /// Write every intermediate of one case as whole tensors, to debug a port or a kernel
+    #[command(after_help = EXIT_CODES)]
+    Trace(TraceArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = EXIT_CODES)]
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    /// The picture: PNG, JPEG, WebP, BMP, GIF or TIFF
+    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    /// The picture: PNG, JPEG, WebP, BMP, GIF or TIFF
+    pub(crate) image: PathBuf,
+    /// The question; it names regions as <Prompt0>, <Prompt1>, …
+    pub(crate) question: Option<String>,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+}
+
+/// What `describe` and `ask` share.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArgs {
+    #[command(flatten)]
+    pub(crate) regions: RegionArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
+    /// Write one JSON document (in a conversation: one a line) in place of plain text
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the picture with its regions tinted, outlined and named
+    #[arg(long, value_name = "OUT.png")]
+    pub(crate) overlay: Option<PathBuf>,
+}
+
+/// How a model is loaded.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Checkpoint directory in the released layout
+    #[arg(long = "model", value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Boxes that feature replay samples [default: what the checkpoint says]
+    #[arg(long, value_enum)]
+    pub(crate) replay: Option<Replay>,
+    /// Where to compute
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    pub(crate) device: Device,
+    /// Threads to compute with [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// How an answer is made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Answer")]
+pub(crate) struct AnswerArgs {
+    /// Most tiles of the grid [default: what the checkpoint says]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tiles: Option<NonZeroUsize>,
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) max_new_tokens: usize,
+    /// Divides the logits; 0 always takes the most probable token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temperature: f32,
+    /// Draw from the K most probable tokens; 0 keeps all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub(crate) top_k: usize,
+    /// Draw from the most probable tokens whose probability reaches P
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub(crate) top_p: f32,
+    /// Draw from tokens at least P times as probable as the most probable one
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub(crate) min_p: f32,
+    /// Makes tokens that occurred already less likely; 1 changes nothing
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub(crate) repetition_penalty: f32,
+    /// Start of the random generator
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// End the answer before this text; may be given several times
+    #[arg(long, value_name = "STRING")]
+    pub(crate) stop: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Checkpoint directory in the released layout
+    #[arg(value_name = "MODEL")]
+    pub(crate) directory: PathBuf,
+    /// Write one JSON document in place of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The size of the model
+    #[arg(long, value_enum)]
+    pub(crate) preset: Preset,
+    /// Start of the random generator; the same seed gives the same files
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Directory to write into; created where it is missing, refused where it is not empty
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The case: a JSON object with `image`, `prompts`, `masks` (COCO RLE) and `user_text`
+    #[arg(long, value_name = "CASE.json")]
+    pub(crate) case: PathBuf,
+    /// Folder that the case's `image` is relative to
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: PathBuf,
+    /// Most greedy tokens
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub(crate) steps: usize,
+    /// The safetensors file to write
+    #[arg(long, value_name = "T.safetensors")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// [`ReplayBoxes`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Replay {
+    /// As the released weights were trained: boxes are scaled twice
+    Released,
+    /// As the paper describes: boxes are scaled once
+    Paper,
+}
+
+impl From<Replay> for ReplayBoxes {
+    fn from(replay: Replay) -> Self {
+        match replay {
+            Replay::Released => Self::Released,
+            Replay::Paper => Self::Paper,
+        }
+    }
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Device {
+    /// All cores.
+    Cpu,
+}
+
+fn device(name: &str) -> Result<Device, String> {
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        _ => Err("expected `cpu`, the only device of this build".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

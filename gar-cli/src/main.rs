@@ -1,0 +1,46 @@
+//! The program `gar`: describe regions of a picture and ask about them; inspect, initialise and trace GAR checkpoints.
+//!
+//! Standard output carries the answer, as it comes, or one JSON document; standard error carries progress and messages.
+//! Each command is one file here; what computes lives in `gar-core`.
+#![forbid(unsafe_code)]
+
+mod args;
+mod ask;
+mod completions;
+mod describe;
+mod error;
+mod init;
+mod inspect;
+mod output;
+mod overlay;
+mod regions;
+mod report;
+mod session;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::output::Console;
+
+fn main() -> ExitCode {
+    let Cli { command, quiet } = Cli::parse();
+    let console = Console::new(quiet);
+    let done = match &command {
+        Command::Describe(args) => describe::run(args, &console),
+        Command::Ask(args) => ask::run(args, &console),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Init(args) => init::run(args, &console),
+        Command::Trace(args) => trace::run(args, &console),
+        Command::Completions(args) => completions::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
