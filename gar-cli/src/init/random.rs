@@ -104,9 +104,9 @@ mod tests {
 
     #[test]
     fn bf16_rounds_to_nearest_even() {
-        for (value, bits) in
-            [(1.0, 0x3f80), (0.1, 0x3dcd), (-0.1, 0xbdcd), (1.003_906_25, 0x3f80), (1.011_718_75, 0x3f82)]
-        {
+        // Halfway cases: 1 + 2⁻⁸ lies between 0x3f80 and 0x3f81, 1 + 3·2⁻⁸ between 0x3f81 and 0x3f82.
+        let (low, high) = (1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0);
+        for (value, bits) in [(1.0, 0x3f80), (0.1, 0x3dcd), (-0.1, 0xbdcd), (low, 0x3f80), (high, 0x3f82)] {
             assert_eq!(u16::from_le_bytes(bf16(value)), bits, "{value}");
         }
     }

@@ -21,7 +21,7 @@ const PALETTE: [Rgb; 7] = [
 ];
 
 /// Share of a region's colour in its pixels.
-const TINT: f32 = 0.35;
+const TINT: f32 = 0.3;
 
 /// Draws all regions over the picture: tints first, then outlines, then labels, so that nothing hides a label.
 pub(crate) fn draw(image: &Image, regions: &RegionSet) -> RgbImage {
@@ -44,9 +44,10 @@ fn colour(slot: usize) -> Rgb {
     PALETTE[slot % PALETTE.len()]
 }
 
-/// Pixels of the picture for one of the font: a line of text takes about a thirtieth of the shorter side.
+/// Pixels of the picture for one of the font: a line of text takes a fortieth to a twentieth of the
+/// shorter side, but at least its own seven.
 fn font_scale(short: usize) -> usize {
-    ((short as f32 / 220.0).round() as usize).clamp(1, 16)
+    short.div_ceil(260).clamp(1, 16)
 }
 
 fn tint(canvas: &mut Canvas, mask: &Mask, colour: Rgb) {
