@@ -60,7 +60,7 @@ pub(crate) struct DescribeArgs {
 pub(crate) struct AskArgs {
     /// The picture: PNG, JPEG, WebP, BMP, GIF or TIFF
     pub(crate) image: PathBuf,
-    /// The question; it names regions as <Prompt0>, <Prompt1>, …
+    /// The question; it names regions as `<Prompt0>`, `<Prompt1>`, …
     pub(crate) question: Option<String>,
     #[command(flatten)]
     pub(crate) session: SessionArgs,
@@ -76,10 +76,10 @@ pub(crate) struct SessionArgs {
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
     /// Write one JSON document (in a conversation: one a line) in place of plain text
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
     /// Write the picture with its regions tinted, outlined and named
-    #[arg(long, value_name = "OUT.png")]
+    #[arg(long, value_name = "OUT.png", help_heading = "Output")]
     pub(crate) overlay: Option<PathBuf>,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct ModelArgs {
     /// Boxes that feature replay samples [default: what the checkpoint says]
     #[arg(long, value_enum)]
     pub(crate) replay: Option<Replay>,
-    /// Where to compute
+    /// Where to compute: `cpu`, with all cores or `--threads` of them
     #[arg(long, default_value = "cpu", value_parser = device)]
     pub(crate) device: Device,
     /// Threads to compute with [default: one for each core]

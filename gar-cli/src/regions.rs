@@ -38,7 +38,12 @@ pub(crate) struct RegionArgs {
 type Flag = (&'static str, &'static str, &'static str, fn(&OsStr) -> Result<Shape, String>);
 
 const FLAGS: [Flag; 5] = [
-    ("mask", "FILE", "Region: a picture, set where it is opaque and not black", |v| Ok(Shape::Mask(v.into()))),
+    (
+        "mask",
+        "FILE",
+        "Region: a picture, set where it is opaque if it has transparency, else where it is not black",
+        |v| Ok(Shape::Mask(v.into())),
+    ),
     ("box", "x1,y1,x2,y2", "Region: a box in pixels, its right and lower edge outside", corners),
     ("rle", "FILE", "Regions: COCO run lengths in JSON, one object or a list", |v| Ok(Shape::Rle(v.into()))),
     ("polygon", "x1,y1,x2,y2,…", "Region: a polygon in pixels, or FILE.json with one or a list (their union)", polygon),
@@ -161,7 +166,7 @@ impl Shape {
 
 /// One value, or a list.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "neither one nor a list of them")]
 enum OneOrMany<T> {
     One(T),
     Many(Vec<T>),

@@ -118,3 +118,31 @@ fn tokenizer_config() -> Value {
         "clean_up_tokenization_spaces": true,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use gar_core::GarConfig;
+    use gar_core::llm::LlamaConfig;
+
+    use super::super::Preset;
+    use super::*;
+
+    #[test]
+    fn every_preset_reads_back_as_it_was_meant() {
+        for preset in [Preset::Gar1b, Preset::Gar8b, Preset::Tiny] {
+            let model = preset.architecture();
+            let config = config(&model, &Specials::of(&model.text));
+            let read = GarConfig::from_json(config.to_string().as_bytes(), "config.json".into()).unwrap();
+            let (tower, vision) = (&read.tower, model.vision);
+            assert_eq!(
+                (tower.spec.width, tower.depth, tower.heads, tower.mlp_width, tower.class_token),
+                (vision.width, vision.depth, vision.heads, vision.mlp, vision.class_token),
+            );
+            assert_eq!(tower.spec.patches() + usize::from(tower.class_token), vision.positions());
+            let (llama, text) = (LlamaConfig::from_json(&read.text, "config.json").unwrap(), model.text);
+            assert_eq!((llama.heads, llama.head_dim, llama.kv_heads), (text.heads, text.head, text.kv_heads));
+            assert_eq!((llama.layers, llama.hidden_size, llama.intermediate_size), (text.layers, text.width, text.mlp));
+            assert_eq!((llama.tie_word_embeddings, llama.max_positions), (text.tied, CONTEXT));
+        }
+    }
+}
