@@ -34,11 +34,15 @@ impl<'a> Floats<'a> {
                 v[range].convert_to_f32_slice(scratch);
             }
             Self::BF16(v) => {
-                scratch.clear();
+                scratch.resize(range.len(), 0.0);
                 let bits = &v[range];
-                pulp::Arch::new().dispatch(
+                super::math::vectorize(
                     #[inline(always)]
-                    || scratch.extend(bits.iter().map(|b| f32::from_bits(u32::from(b.to_bits()) << 16))),
+                    || {
+                        for (to, b) in scratch.iter_mut().zip(bits) {
+                            *to = f32::from_bits(u32::from(b.to_bits()) << 16);
+                        }
+                    },
                 );
             }
         }

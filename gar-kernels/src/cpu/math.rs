@@ -3,6 +3,23 @@
 /// Lanes of a sum: wide enough for two AVX-512 registers, so that the order of additions is the same everywhere.
 const LANES: usize = 32;
 
+/// Runs a closure compiled for the best instruction set that this machine has.
+///
+/// The closure must be `#[inline(always)]`, with all that it calls, or its loops are compiled for the baseline. It is called
+/// by reference: called by value, it would go through a shim that is not inlined.
+pub(super) fn vectorize<R>(closure: impl FnMut() -> R) -> R {
+    struct Vectorized<F>(F);
+    impl<R, F: FnMut() -> R> pulp::WithSimd for Vectorized<F> {
+        type Output = R;
+
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(mut self, _: S) -> R {
+            (self.0)()
+        }
+    }
+    pulp::Arch::new().dispatch(Vectorized(closure))
+}
+
 /// `Σ a·b`, summed in [`LANES`] independent lanes.
 #[inline(always)]
 fn dot_lanes(a: &[f32], b: &[f32]) -> f32 {
@@ -27,7 +44,7 @@ fn dot_lanes(a: &[f32], b: &[f32]) -> f32 {
 
 /// The product of one weight row with each row of `x` [out.len(), row.len()].
 pub(super) fn row_products(x: &[f32], row: &[f32], out: &mut [f32]) {
-    pulp::Arch::new().dispatch(
+    vectorize(
         #[inline(always)]
         || {
             for (y, x) in out.iter_mut().zip(x.chunks_exact(row.len().max(1))) {
@@ -76,7 +93,7 @@ fn erf(x: f32) -> f32 {
 
 /// x ← x·Φ(x).
 pub(super) fn gelu(x: &mut [f32]) {
-    pulp::Arch::new().dispatch(
+    vectorize(
         #[inline(always)]
         || x.iter_mut().for_each(|x| *x *= 0.5 * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2))),
     );
@@ -84,7 +101,7 @@ pub(super) fn gelu(x: &mut [f32]) {
 
 /// gate ← silu(gate)·up.
 pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
-    pulp::Arch::new().dispatch(
+    vectorize(
         #[inline(always)]
         || {
             for (g, u) in gate.iter_mut().zip(up) {
@@ -100,7 +117,7 @@ pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
 /// Scores ← e^(score − max); returns their sum, in an order that does not depend on trailing zeros.
 pub(super) fn exp_shifted(scores: &mut [f32], max: f32) -> f32 {
     let mut lanes = [0_f32; LANES];
-    pulp::Arch::new().dispatch(
+    vectorize(
         #[inline(always)]
         || {
             for chunk in scores.chunks_mut(LANES) {
@@ -116,7 +133,7 @@ pub(super) fn exp_shifted(scores: &mut [f32], max: f32) -> f32 {
 
 /// The largest entry; −∞ for none.
 pub(super) fn max(scores: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(
+    vectorize(
         #[inline(always)]
         || {
             let chunks = scores.chunks_exact(LANES);
