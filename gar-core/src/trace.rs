@@ -12,7 +12,7 @@ use crate::{Error, GarModel, Result, Timings};
 ///
 /// | name | shape and type | is |
 /// |---|---|---|
-/// | `input_ids` | [L] i32 | the whole prompt |
+/// | `input_ids` | `[L]` i32 | the whole prompt |
 /// | `thumb_u8` | [3, S, S] u8 | the resized thumbnail before normalisation |
 /// | `pixels` | [T, 3, S, S] f32 | the tiles as the tower takes them |
 /// | `mask.tokens_on` | [T, S/p, S/p] u8 | set pixels of the mask in each patch, 255 at most |
@@ -20,9 +20,9 @@ use crate::{Error, GarModel, Result, Timings};
 /// | `features` | [T, n, D] f32 | the projected features |
 /// | `replay.{slot}` | [n, D] f32 | what stands for a region |
 /// | `embeds` | [L, D] f32 | the decoder's input |
-/// | `logits` | [V] f32 | after the last position of the prompt |
+/// | `logits` | `[V]` f32 | after the last position of the prompt |
 /// | `greedy` | [≤ N] i32 | the greedy tokens, a stop token included |
-/// | `last_logits` | [V] f32 | after the last greedy token; where that is a stop token, those that chose it |
+/// | `last_logits` | `[V]` f32 | after the last greedy token; where that is a stop token, those that chose it |
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     entries: BTreeMap<String, Entry>,
