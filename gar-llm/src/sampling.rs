@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_keep_what_transformers_keeps() {
+    fn filters_keep_what_their_rules_say() {
         let logits: Vec<f32> = [0.1_f32, 0.2, 0.4, 0.05, 0.2, 0.05].iter().map(|p| p.ln()).collect();
         let kept = |sampling: Sampling| -> Vec<u32> {
             let mut candidates = Candidates::new(&logits, sampling.temperature);
