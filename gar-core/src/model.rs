@@ -95,17 +95,19 @@ impl GarModel {
         let (tiled, labels) = parts.tiles(image, regions, max_tiles)?;
         let preprocess = started.elapsed();
         let (_, features) = parts.features(tiled, &labels)?;
+        let mut scene = self.scene_of(features, regions)?;
         let vision = started.elapsed() - preprocess;
-        self.scene_of(features, regions, Timings { preprocess, vision, ..Timings::default() })
+        scene.timings = Timings { preprocess, vision, ..Timings::default() };
+        Ok(scene)
     }
 
     /// The scene of a picture whose features are known.
-    pub(crate) fn scene_of(&self, features: ImageFeatures, regions: &RegionSet, timings: Timings) -> Result<Scene> {
+    pub(crate) fn scene_of(&self, features: ImageFeatures, regions: &RegionSet) -> Result<Scene> {
         let replay = match regions.is_empty() {
             true => Vec::new(),
             false => self.parts.encoding.encode(&self.parts.kernels, &features, regions)?,
         };
-        Ok(Scene::new(self.clone(), regions.slots(), features, replay, timings))
+        Ok(Scene::new(self.clone(), regions.slots(), features, replay))
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Scene {
     /// [tokens, D] for each slot.
     replay: Vec<Tensor>,
     /// What encoding took.
-    timings: Timings,
+    pub(crate) timings: Timings,
     read: Mutex<Option<Read>>,
 }
 
@@ -50,14 +50,8 @@ fn nobody(_: &str) -> ControlFlow<()> {
 }
 
 impl Scene {
-    pub(crate) fn new(
-        model: GarModel,
-        slots: Vec<usize>,
-        features: ImageFeatures,
-        replay: Vec<Tensor>,
-        timings: Timings,
-    ) -> Self {
-        Self { model, slots, features, replay, timings, read: Mutex::new(None) }
+    pub(crate) fn new(model: GarModel, slots: Vec<usize>, features: ImageFeatures, replay: Vec<Tensor>) -> Self {
+        Self { model, slots, features, replay, timings: Timings::default(), read: Mutex::new(None) }
     }
 
     /// The tile grid.
@@ -211,9 +205,10 @@ fn decode_together(parts: &Parts, prepared: Vec<Result<Prepared>>, options: &[&A
     /// More rows than this are no longer computed one by one, so that answers would depend on their neighbours.
     const AT_ONCE: usize = 32;
     let rules: Vec<GenerateOptions> = options.iter().map(|o| parts.generate_options(o)).collect();
-    let mut prepared = prepared;
     let mut answers = Vec::with_capacity(prepared.len());
-    for (group, rules) in prepared.chunks_mut(AT_ONCE).zip(rules.chunks(AT_ONCE)) {
+    let mut prepared = prepared.into_iter();
+    for rules in rules.chunks(AT_ONCE) {
+        let mut group: Vec<Result<Prepared>> = prepared.by_ref().take(rules.len()).collect();
         let mut listeners: Vec<_> = group.iter().map(|_| nobody).collect();
         let jobs: Vec<Job<'_>> = group
             .iter_mut()
@@ -223,17 +218,11 @@ fn decode_together(parts: &Parts, prepared: Vec<Result<Prepared>>, options: &[&A
             .collect();
         let mut generations =
             generate_batch(parts.decoder.as_ref(), &parts.kernels, &parts.prompting.tokenizer, jobs).into_iter();
-        for prepared in group {
-            let Prepared { ids, timings, .. } = match prepared {
-                Ok(prepared) => prepared,
-                Err(error) => {
-                    answers.push(Err(std::mem::replace(error, Error::ContextFull { context: 0, tokens: 0 })));
-                    continue;
-                }
-            };
-            let generation = generations.next().unwrap_or(Err(gar_llm::Error::EmptyPrompt));
-            answers.push(generation.map(|g| to_answer(g, ids.len(), *timings)).map_err(Error::from));
-        }
+        answers.extend(group.into_iter().map(|prepared| {
+            let Prepared { ids, timings, .. } = prepared?;
+            let generation = generations.next().unwrap_or(Err(gar_llm::Error::EmptyPrompt))?;
+            Ok(to_answer(generation, ids.len(), timings))
+        }));
     }
     answers
 }

@@ -6,7 +6,7 @@ use gar_vision::Image;
 use safetensors::{Dtype, tensor::TensorView};
 
 pub use crate::case::Case;
-use crate::{Error, GarModel, Result, Timings};
+use crate::{Error, GarModel, Result};
 
 /// Named tensors on the host.
 ///
@@ -112,7 +112,7 @@ pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Resu
     trace.put_floats("vision", model, &vision)?;
     trace.put_floats("features", model, &features.tokens)?;
 
-    let scene = model.scene_of(features, &case.regions, Timings::default())?;
+    let scene = model.scene_of(features, &case.regions)?;
     let (ids, embeds) = scene.inside(&case.question)?;
     trace.put_ids("input_ids", &ids);
     for (slot, rows) in scene.replays() {
