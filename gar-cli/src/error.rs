@@ -12,6 +12,12 @@ pub(crate) enum Error {
     /// The model, its files or what it was asked.
     #[error(transparent)]
     Core(#[from] gar_core::Error),
+    /// A drawn scene is refused.
+    #[error(transparent)]
+    Data(#[from] gar_data::Error),
+    /// A picture could not be encoded or written.
+    #[error("{}: {source}", path.display())]
+    Picture { path: PathBuf, source: image::ImageError },
     /// A region flag that parsed but gives no mask.
     #[error("--{flag}: {source}")]
     Region { flag: &'static str, source: gar_core::prompt::Error },

@@ -15,6 +15,7 @@ mod output;
 mod overlay;
 mod regions;
 mod report;
+mod scene;
 mod session;
 mod trace;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args, &console),
         Command::Trace(args) => trace::run(args, &console),
+        Command::Scene(args) => scene::run(args, &console),
         Command::Completions(args) => completions::run(args),
     };
     match done {

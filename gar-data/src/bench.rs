@@ -1,0 +1,262 @@
+//! A small GAR-Bench of drawn scenes: held-out questions in the annotation format and the categories of the real one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gar_prompt::Rle;
+use gar_vision::Image;
+use serde::{Deserialize, Serialize};
+
+use crate::scene::{
+    CaptionVerdict, Category, Form, Question, Scene, SceneConfig, SceneGenerator, Split, judge_caption,
+};
+use crate::{Error, Result, png};
+
+/// File names of GAR-Bench's three parts.
+const FILES: [&str; 3] = ["GAR-Bench-VQA.json", "GAR-Bench-Caption-Simple.json", "GAR-Bench-Caption-Detailed.json"];
+
+/// Scenes drawn for one question before giving up; one in about ten has a given kind of question.
+const TRIES: u64 = 2000;
+
+/// A multiple-choice question of GAR-Bench-VQA.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VqaItem {
+    /// Where the picture came from; here the same as `image`.
+    pub image_path: String,
+    /// Mask K is `<PromptK>`.
+    pub mask_rles: Vec<Rle>,
+    /// The question, without options.
+    pub question: String,
+    /// The options, each with its letter: `A. red`.
+    pub choices: Vec<String>,
+    /// The right letter.
+    pub answer: String,
+    /// `color`, `shape`, `texture/pattern`, `material`, `ordering`, `mirror` or `relation`.
+    #[serde(rename = "type")]
+    pub category: String,
+    /// The picture's file, relative to the annotations.
+    pub image: String,
+}
+
+/// A question of GAR-Bench-Caption-Simple: one sentence about a relation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SimpleItem {
+    /// Where the picture came from; here the same as `image`.
+    pub image_path: String,
+    /// Mask K is `<PromptK>`.
+    pub mask_rles: Vec<Rle>,
+    /// The question.
+    pub question: String,
+    /// A right answer.
+    pub answer: String,
+    /// The picture's file, relative to the annotations.
+    pub image: String,
+}
+
+/// An entry of GAR-Bench-Caption-Detailed. The question is always
+/// `Describe <Prompt0> in detail, including the relationship with <Prompt1>.`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetailedItem {
+    /// The picture's file, relative to the annotations.
+    pub image: String,
+    /// One word for the subject, `<Prompt0>`.
+    pub subject_name: String,
+    /// One word for the object, `<Prompt1>`.
+    pub object_name: String,
+    /// The relation of subject to object.
+    pub predicate_name: String,
+    /// Subject and object.
+    pub mask_rles: Vec<Rle>,
+}
+
+/// Annotations and pictures.
+#[derive(Debug, Clone)]
+pub struct MiniBench {
+    /// Multiple choice.
+    pub vqa: Vec<VqaItem>,
+    /// Short captions.
+    pub simple: Vec<SimpleItem>,
+    /// Detailed captions.
+    pub detailed: Vec<DetailedItem>,
+    /// The pictures by their name in the annotations.
+    pub pictures: BTreeMap<String, Image>,
+    /// Where each picture's scene came from.
+    sources: BTreeMap<String, Source>,
+    seed: u64,
+    size: usize,
+}
+
+/// What to ask for, and the scene that had it.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    category: Category,
+    regions: usize,
+    index: u64,
+}
+
+/// The categories of the benchmark with the numbers of regions they are asked over.
+const PARTS: [(Category, &[usize]); 9] = [
+    (Category::Color, &[1, 2, 3, 4, 5]),
+    (Category::Shape, &[1, 2, 3, 4, 5]),
+    (Category::Texture, &[1, 2, 3, 4, 5]),
+    (Category::Material, &[1, 2, 3, 4, 5]),
+    (Category::Ordering, &[1, 2, 3, 4, 5]),
+    (Category::Mirror, &[1, 2, 3, 4, 5]),
+    (Category::Relation, &[2, 3, 4, 5]),
+    (Category::SimpleCaption, &[2, 3, 4, 5]),
+    (Category::RelationCaption, &[2]),
+];
+
+/// `questions` questions about held-out scenes of `seed`, of 112 pixels: as many of one category as of another, and
+/// within a category as many of one number of regions as of another. No picture is asked about twice.
+///
+/// # Errors
+/// [`Error::NoQuestion`]; those of [`SceneGenerator`].
+pub fn mini_bench(seed: u64, questions: usize) -> Result<MiniBench> {
+    MiniBench::draw(seed, questions, SceneConfig::default().size)
+}
+
+impl MiniBench {
+    /// [`mini_bench`] with pictures of `size` pixels.
+    ///
+    /// # Errors
+    /// As [`mini_bench`].
+    pub fn draw(seed: u64, questions: usize, size: usize) -> Result<Self> {
+        let (vqa, simple, detailed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bench = Self { vqa, simple, detailed, pictures: BTreeMap::new(), sources: BTreeMap::new(), seed, size };
+        for n in 0..questions {
+            let (category, counts) = PARTS[n % PARTS.len()];
+            let regions = counts[n / PARTS.len() % counts.len()];
+            bench.add(n as u64, questions as u64, category, regions)?;
+        }
+        Ok(bench)
+    }
+
+    /// The scene behind a picture, with its truth; `None` for a name that is not in the annotations.
+    ///
+    /// # Errors
+    /// Those of [`SceneGenerator`].
+    pub fn scene(&self, image: &str) -> Result<Option<Scene>> {
+        let Some(source) = self.sources.get(image) else { return Ok(None) };
+        Ok(Some(
+            SceneGenerator::new(config(source.category, source.regions, self.size), self.seed, Split::HeldOut)?
+                .scene(source.index)?,
+        ))
+    }
+
+    /// Judges the caption of a [`DetailedItem`] by the truth. `None` for a picture that is not in the annotations.
+    ///
+    /// # Errors
+    /// As [`scene`](Self::scene).
+    pub fn judge(&self, item: &DetailedItem, caption: &str) -> Result<Option<CaptionVerdict>> {
+        Ok(self.scene(&item.image)?.and_then(|scene| judge_caption(&scene, 0, Some(1), caption)))
+    }
+
+    /// Writes the annotations under GAR-Bench's file names and the pictures under `images`.
+    ///
+    /// # Errors
+    /// [`Error::InFile`] with [`Error::Io`]; [`Error::Encode`].
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).map_err(|error| Error::in_file(path)(error.into()))
+        };
+        let images = folder.join("images");
+        std::fs::create_dir_all(&images).map_err(|error| Error::in_file(&images)(error.into()))?;
+        let text = |done: serde_json::Result<Vec<u8>>| done.map_err(|source| Error::Json { source });
+        write(FILES[0], &text(serde_json::to_vec_pretty(&self.vqa))?)?;
+        write(FILES[1], &text(serde_json::to_vec_pretty(&self.simple))?)?;
+        write(FILES[2], &text(serde_json::to_vec_pretty(&self.detailed))?)?;
+        self.pictures.iter().try_for_each(|(name, picture)| write(name, &png(picture)?))
+    }
+
+    /// Finds a scene with a question of this kind among the indices that leave remainder `n` when divided by `of`, so
+    /// that questions never share a scene.
+    fn add(&mut self, n: u64, of: u64, category: Category, regions: usize) -> Result<()> {
+        let generator = SceneGenerator::new(config(category, regions, self.size), self.seed, Split::HeldOut)?;
+        for index in (0..TRIES).map(|k| n + k * of) {
+            let scene = generator.scene(index)?;
+            let Some(question) = find(&scene, category, regions) else { continue };
+            let image = self.annotate(&scene, question);
+            self.sources.insert(image.clone(), Source { category, regions, index });
+            self.pictures.insert(image, scene.image);
+            return Ok(());
+        }
+        Err(Error::NoQuestion { category: category.name(), regions, tries: TRIES })
+    }
+
+    /// Appends an entry and returns the name of its picture.
+    fn annotate(&mut self, scene: &Scene, question: &Question) -> String {
+        let mask_rles = scene.regions.iter().map(|region| Rle::encode(region.mask())).collect();
+        let (answer, asked) = (question.answer.clone(), question.stem.clone());
+        match question.category {
+            Category::SimpleCaption => {
+                let image = format!("images/caption_simple_{}.png", self.simple.len());
+                self.simple.push(SimpleItem {
+                    image_path: image.clone(),
+                    mask_rles,
+                    question: asked,
+                    answer,
+                    image: image.clone(),
+                });
+                image
+            }
+            Category::RelationCaption => {
+                let image = format!("images/caption_detailed_{}.png", self.detailed.len());
+                let name = |slot| scene.object(slot).map_or("", |object| object.kind.word()).to_owned();
+                let relation = scene.relations(0, 1).and_then(|known| known.first()).map_or("", |first| first.words());
+                self.detailed.push(DetailedItem {
+                    image: image.clone(),
+                    subject_name: name(0),
+                    object_name: name(1),
+                    predicate_name: relation.to_owned(),
+                    mask_rles,
+                });
+                image
+            }
+            category => {
+                let image = format!("images/vqa_{}.png", self.vqa.len());
+                self.vqa.push(VqaItem {
+                    image_path: image.clone(),
+                    mask_rles,
+                    question: asked,
+                    choices: question.choices.clone(),
+                    answer,
+                    category: category.name().to_owned(),
+                    image: image.clone(),
+                });
+                image
+            }
+        }
+    }
+}
+
+/// Scenes in which a category is asked over so many regions.
+fn config(category: Category, regions: usize, size: usize) -> SceneConfig {
+    let usual = SceneConfig::default();
+    SceneConfig {
+        size,
+        shuffle_slots: false,
+        kinds: match category {
+            Category::Ordering => [0, 1, 0],
+            Category::Mirror => [0, 0, 1],
+            _ => usual.kinds,
+        },
+        regions: std::array::from_fn(|at| u32::from(at + 1 == regions)),
+        questions: 24,
+        absent_percent: 0,
+        ..usual
+    }
+}
+
+/// The first question of the scene that fits.
+fn find(scene: &Scene, category: Category, regions: usize) -> Option<&Question> {
+    let fits = |question: &&Question| match category {
+        Category::SimpleCaption => true,
+        Category::RelationCaption => question.slots == [0, 1],
+        _ => question.form == Form::MultipleChoice,
+    };
+    let of_kind = scene.questions.iter().filter(|question| question.category == category);
+    if scene.regions.len() == regions { of_kind.into_iter().find(fits) } else { None }
+}

@@ -1,0 +1,122 @@
+//! How regions stand to each other, some of them redundant.
+
+use super::{Asker, Category, Form, Question, choose, formed, open};
+use crate::rng::Rng;
+use crate::scene::relation::{Relation, Relations};
+use gar_prompt::prompt_name;
+
+/// How often each of [`Relation::ALL`] stands among wrong answers, as weights: about as often as it is a right one, so
+/// that a frequent relation is no better a guess than a rare one.
+const WRONG: [u32; 11] = [30, 30, 30, 30, 6, 6, 8, 8, 10, 10, 8];
+
+/// `<Prompt0> is left of <Prompt1>.`
+fn statement(subject: usize, relation: Relation, object: usize) -> String {
+    format!("{} is {} {}.", prompt_name(subject), relation.words(), prompt_name(object))
+}
+
+impl Asker<'_> {
+    pub(super) fn relation(&mut self, form: Form) -> Option<Question> {
+        match (form, self.slots.len()) {
+            (Form::Open, _) | (_, 2) => self.between_two(form),
+            _ => match self.rng.below(3) {
+                0 => self.between_two(form),
+                1 => self.which_object(),
+                _ => self.two_of_one(),
+            },
+        }
+    }
+
+    pub(super) fn simple_caption(&mut self) -> Option<Question> {
+        let (subject, object, known) = self.related()?;
+        let relation = known.first()?;
+        let (a, b) = (prompt_name(subject), prompt_name(object));
+        let stem = format!("What is the spatial relationship between {a} and {b}?");
+        Some(open(Category::SimpleCaption, stem, statement(subject, relation, object), vec![subject, object]))
+    }
+
+    fn between_two(&mut self, form: Form) -> Option<Question> {
+        let (subject, object, known) = self.related()?;
+        let right = known.first()?;
+        let wrong = wrong_relations(&known, 3, self.rng)?;
+        let (a, b) = (prompt_name(subject), prompt_name(object));
+        let stem = format!("What is the relationship between {a} and {b}?");
+        let wrong = wrong.into_iter().map(|relation| statement(subject, relation, object)).collect();
+        Some(formed(
+            Category::Relation,
+            form,
+            stem,
+            statement(subject, right, object),
+            wrong,
+            vec![subject, object],
+            self.rng,
+        ))
+    }
+
+    /// One, both or none of two regions: which of them stands so to a third?
+    fn which_object(&mut self) -> Option<Question> {
+        let mut slots = self.slots.clone();
+        self.rng.shuffle(&mut slots);
+        let &[first, second, object, ..] = slots.as_slice() else { return None };
+        let known = [first, second].map(|subject| self.relations(subject, object));
+        let options = |right: usize| {
+            let (a, b) = (prompt_name(first), prompt_name(second));
+            let mut options = vec![format!("Both {a} and {b}"), a, b, "None of the above".to_owned()];
+            options.swap(0, right);
+            options
+        };
+        // Relations by the answer they give, so that every answer is equally likely where it can be right.
+        let mut by_answer: [Vec<Relation>; 4] = Default::default();
+        for relation in Relation::ALL {
+            let sure = known.each_ref().map(|k| (k.holds(relation), k.is_false(relation)));
+            match sure {
+                [(true, _), (true, _)] => by_answer[0].push(relation),
+                [(true, _), (_, true)] => by_answer[1].push(relation),
+                [(_, true), (true, _)] => by_answer[2].push(relation),
+                [(_, true), (_, true)] => by_answer[3].push(relation),
+                _ => {}
+            }
+        }
+        let answers: Vec<usize> = (0..4).filter(|&a| !by_answer[a].is_empty()).collect();
+        let right = *self.rng.pick(&answers)?;
+        let relation = weighted(&by_answer[right], self.rng)?;
+        let stem = format!("Which object is {} {}?", relation.words(), prompt_name(object));
+        Some(choose(Category::Relation, stem, options(right), vec![first, second, object], self.rng))
+    }
+
+    /// Two relations of one region, both to be right: of the four options each part stands in two.
+    fn two_of_one(&mut self) -> Option<Question> {
+        let mut slots = self.slots.clone();
+        self.rng.shuffle(&mut slots);
+        let &[subject, first, second, ..] = slots.as_slice() else { return None };
+        let mut parts = Vec::new();
+        for object in [first, second] {
+            let known = self.relations(subject, object);
+            let right = known.first()?;
+            let wrong = *wrong_relations(&known, 1, self.rng)?.first()?;
+            parts.push([right, wrong].map(|relation| format!("{} {}", relation.words(), prompt_name(object))));
+        }
+        let name = prompt_name(subject);
+        let [one, two] = <[[String; 2]; 2]>::try_from(parts).ok()?;
+        let options = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| format!("{name} is {} and {}.", one[i], two[j]));
+        let stem = format!("Which statement correctly describes the position of {name}?");
+        Some(choose(Category::Relation, stem, options.to_vec(), vec![subject, first, second], self.rng))
+    }
+}
+
+/// `count` different relations that are false.
+fn wrong_relations(known: &Relations, count: usize, rng: &mut Rng) -> Option<Vec<Relation>> {
+    let mut left = known.falsehoods();
+    let mut wrong = Vec::with_capacity(count);
+    while wrong.len() < count {
+        let relation = weighted(&left, rng)?;
+        left.retain(|&r| r != relation);
+        wrong.push(relation);
+    }
+    Some(wrong)
+}
+
+/// One of `relations`, by the weights of [`WRONG`].
+fn weighted(relations: &[Relation], rng: &mut Rng) -> Option<Relation> {
+    let weights: Vec<u32> = relations.iter().map(|&r| WRONG[r as usize]).collect();
+    relations.get(rng.weighted(&weights)).copied()
+}
