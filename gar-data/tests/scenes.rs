@@ -31,7 +31,7 @@ fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
 fn fingerprint(scene: &Scene) -> u64 {
     let mut bytes: Vec<u8> = scene.image.pixels().iter().copied().collect();
     for object in &scene.objects {
-        bytes.extend(object.mask.view().iter().map(|&set| u8::from(set)));
+        bytes.extend(object.mask.view().into_iter().map(|&set| u8::from(set)));
     }
     bytes.extend(format!("{:?} {:?}", scene.regions.slots(), scene.questions).bytes());
     hash(bytes)
@@ -41,10 +41,12 @@ fn fingerprint(scene: &Scene) -> u64 {
 /// a change that draws other scenes on purpose records them anew and says so in the changelog.
 #[test]
 fn golden_scenes() {
-    let found = [(7, Split::Train, 0), (7, Split::HeldOut, 0), (u64::MAX, Split::Train, 123_456_789)].map(|(seed, split, index)| {
-        fingerprint(&SceneGenerator::new(SceneConfig::default(), seed, split).unwrap().scene(index).unwrap())
-    });
-    assert_eq!(found, [0, 0, 0], "{found:#x?}");
+    let found = [(7, Split::Train, 0), (7, Split::HeldOut, 0), (u64::MAX, Split::Train, 123_456_789)].map(
+        |(seed, split, index)| {
+            fingerprint(&SceneGenerator::new(SceneConfig::default(), seed, split).unwrap().scene(index).unwrap())
+        },
+    );
+    assert_eq!(found, [0x016d_3e26_b84e_bf66, 0x62a2_b53d_8cf4_70f1, 0x685a_a8a5_577d_979e], "{found:#x?}");
 }
 
 #[test]
@@ -60,7 +62,8 @@ fn splits_share_no_picture() {
     let picture = |scene: &Scene| hash(scene.image.pixels().iter().copied());
     let train: BTreeSet<u64> = scenes().iter().map(picture).collect();
     assert_eq!(train.len(), scenes().len(), "two training scenes are alike");
-    let generator = SceneGenerator::new(SceneConfig { questions: 0, ..SceneConfig::default() }, 3, Split::HeldOut).unwrap();
+    let generator =
+        SceneGenerator::new(SceneConfig { questions: 0, ..SceneConfig::default() }, 3, Split::HeldOut).unwrap();
     for index in 0..300 {
         assert!(!train.contains(&picture(&generator.scene(index).unwrap())), "held-out scene {index}");
     }
@@ -71,7 +74,7 @@ fn check_masks(scene: &Scene) -> Result<(), TestCaseError> {
     let mut owners = vec![0_u8; size * size];
     for object in &scene.objects {
         prop_assert_eq!((object.mask.width(), object.mask.height()), (size, size));
-        for ((seen, whole), owner) in object.mask.view().iter().zip(object.full.view()).zip(&mut owners) {
+        for ((seen, whole), owner) in object.mask.view().into_iter().zip(object.full.view()).zip(&mut owners) {
             prop_assert!(!seen || *whole, "a visible pixel outside the object");
             *owner += u8::from(*seen);
         }
@@ -103,7 +106,8 @@ fn wanted_regions_are_found() {
     let short = scenes().iter().filter(|scene| scene.regions.is_empty()).count();
     assert_eq!(short, 0);
     for regions in 1..=5 {
-        let config = SceneConfig { regions: std::array::from_fn(|at| u32::from(at + 1 == regions)), ..SceneConfig::default() };
+        let config =
+            SceneConfig { regions: std::array::from_fn(|at| u32::from(at + 1 == regions)), ..SceneConfig::default() };
         let generator = SceneGenerator::new(config, 11, Split::Train).unwrap();
         let found = (0..60).filter(|&index| generator.scene(index).unwrap().regions.len() == regions).count();
         // Twenty layouts are tried; one in a hundred scenes may still lack room.
@@ -115,7 +119,13 @@ fn wanted_regions_are_found() {
 fn hue([r, g, b]: [f32; 3]) -> f32 {
     let (high, low) = (r.max(g).max(b), r.min(g).min(b));
     let span = (high - low).max(1e-6);
-    let sextant = if high == r { ((g - b) / span).rem_euclid(6.0) } else if high == g { (b - r) / span + 2.0 } else { (r - g) / span + 4.0 };
+    let sextant = if high == r {
+        ((g - b) / span).rem_euclid(6.0)
+    } else if high == g {
+        (b - r) / span + 2.0
+    } else {
+        (r - g) / span + 4.0
+    };
     sextant * 60.0
 }
 
@@ -194,28 +204,36 @@ fn places_are_counted_from_the_masks() {
 
 /// Whether a relation is seen in the masks. Boundaries are looser than the generator's.
 fn is_seen(relation: Relation, a: &Object, b: &Object) -> bool {
-    let ((ax, ay), (bx, by)) = (centroid(&a.mask), centroid(&b.mask));
+    let ((ax, ay), (bx, by)) = (centroid(&a.full), centroid(&b.full));
+    // What lies within four pixels of a middle is on no side of it.
+    let more = |along: f32, across: f32| along > across.abs().max(4.0);
     let (inner, outer) = (a.full.bounds().unwrap(), b.full.bounds().unwrap());
     let hides = |front: &Object, back: &Object| {
-        let hidden = back.full.view().iter().zip(back.mask.view()).zip(front.mask.view());
+        let hidden = back.full.view().into_iter().zip(back.mask.view()).zip(front.mask.view());
         hidden.filter(|((whole, seen), front)| **whole && !**seen && **front).count() >= 20
     };
     match relation {
-        Relation::LeftOf => bx - ax > (by - ay).abs(),
-        Relation::RightOf => ax - bx > (by - ay).abs(),
-        Relation::Above => by - ay > (bx - ax).abs(),
-        Relation::Below => ay - by > (bx - ax).abs(),
+        Relation::LeftOf => more(bx - ax, by - ay),
+        Relation::RightOf => more(ax - bx, by - ay),
+        Relation::Above => more(by - ay, bx - ax),
+        Relation::Below => more(ay - by, bx - ax),
         Relation::InFrontOf => hides(a, b),
         Relation::Behind => hides(b, a),
         Relation::Inside => {
-            b.kind == Kind::Box && inner.x_min > outer.x_min && inner.x_max < outer.x_max && inner.y_min > outer.y_min && inner.y_max < outer.y_max
+            b.kind == Kind::Box
+                && inner.x_min > outer.x_min
+                && inner.x_max < outer.x_max
+                && inner.y_min > outer.y_min
+                && inner.y_max < outer.y_max
         }
         Relation::On => {
-            b.kind == Kind::Table && (outer.x_min as f32..=outer.x_max as f32).contains(&ax) && inner.y_max.abs_diff(outer.y_min) <= 2
+            b.kind == Kind::Table
+                && (outer.x_min as f32..=outer.x_max as f32).contains(&ax)
+                && inner.y_max.abs_diff(outer.y_min) <= 2
         }
         Relation::Enclosing => is_seen(Relation::Inside, b, a),
         Relation::Under => is_seen(Relation::On, b, a),
-        Relation::ReflectionOf => a.nature == Nature::Mirror && is_mirrored(&a.mask, &b.full),
+        Relation::ReflectionOf => a.nature == Nature::Mirror && is_mirrored(&a.full, &b.full),
     }
 }
 
@@ -231,15 +249,14 @@ fn is_mirrored(a: &Mask, b: &Mask) -> bool {
             either += f32::from(u8::from(one || other));
         }
     }
-    // The two lie differently between pixels: a rim of half a pixel around a radius of 11.
-    both / either > 0.82
+    // The two lie differently between pixels: half a pixel along both rims of a ring is a quarter of it.
+    both / either > 0.72
 }
 
 /// The relation in `<Prompt0> is left of <Prompt1>.` with its slots.
 fn parse(statement: &str) -> (usize, Relation, usize) {
     let relation = Relation::ALL.into_iter().find(|r| statement.contains(&format!(" is {} <", r.words()))).unwrap();
-    let slots: Vec<usize> =
-        statement.split("<Prompt").skip(1).map(|part| part[..1].parse().unwrap()).collect();
+    let slots: Vec<usize> = statement.split("<Prompt").skip(1).map(|part| part[..1].parse().unwrap()).collect();
     (slots[0], relation, slots[1])
 }
 
@@ -252,7 +269,8 @@ fn relations_are_seen_in_the_masks() {
             (relation, is_seen(relation, scene.object(a).unwrap(), scene.object(b).unwrap()))
         };
         for question in &scene.questions {
-            let two = question.stem.starts_with("What is the relationship") || question.category == Category::SimpleCaption;
+            let two =
+                question.stem.starts_with("What is the relationship") || question.category == Category::SimpleCaption;
             if two {
                 let (relation, right) = holds(question.meaning());
                 assert!(right, "{question:?}");
@@ -263,7 +281,8 @@ fn relations_are_seen_in_the_masks() {
                 }
             }
             if let Some(rest) = question.stem.strip_prefix("Which object is ") {
-                let relation = Relation::ALL.into_iter().find(|r| rest.starts_with(&format!("{} <", r.words()))).unwrap();
+                let relation =
+                    Relation::ALL.into_iter().find(|r| rest.starts_with(&format!("{} <", r.words()))).unwrap();
                 let object = scene.object(question.slots[2]).unwrap();
                 let found = [0, 1].map(|i| is_seen(relation, scene.object(question.slots[i]).unwrap(), object));
                 let expected = match found {
@@ -298,7 +317,9 @@ fn what_is_shown_is_told_from_what_is_there() {
     for scene in scenes() {
         let of = |nature| scene.objects.iter().filter(move |object| object.nature == nature);
         // A scene has one window or none, and what is not real is of its kind.
-        for (nature, count) in [(Nature::Mirror, of(Nature::Mirror).count()), (Nature::Screen, of(Nature::Screen).count())] {
+        for (nature, count) in
+            [(Nature::Mirror, of(Nature::Mirror).count()), (Nature::Screen, of(Nature::Screen).count())]
+        {
             assert!(count == 0 || scene.window == Some(nature));
         }
         for object in of(Nature::Mirror) {
@@ -311,12 +332,18 @@ fn what_is_shown_is_told_from_what_is_there() {
             counts[natures[0] as usize] += 1;
             let expected = match (question.stem.split(' ').next().unwrap(), unreal.as_slice()) {
                 ("Is", &[unreal]) if question.stem.contains("visible") => if unreal { "Yes" } else { "No" }.to_owned(),
-                ("Is", _) => ["a real object", "a reflection in a mirror", "an image on a screen"][natures[0] as usize].to_owned(),
-                ("Are", [true, true]) => format!("<Prompt{}> and <Prompt{}> are both", question.slots[0], question.slots[1]),
+                ("Is", _) => ["a real object", "a reflection in a mirror", "an image on a screen"][natures[0] as usize]
+                    .to_owned(),
+                ("Are", [true, true]) => {
+                    format!("<Prompt{}> and <Prompt{}> are both", question.slots[0], question.slots[1])
+                }
                 ("Are", [true, false]) => format!("Only <Prompt{}>", question.slots[0]),
                 ("Are", [false, true]) => format!("Only <Prompt{}>", question.slots[1]),
                 ("Are", _) => "Neither".to_owned(),
-                _ => unreal.iter().position(|&u| u).map_or("None".to_owned(), |at| format!("<Prompt{}>", question.slots[at])),
+                _ => unreal
+                    .iter()
+                    .position(|&u| u)
+                    .map_or("None".to_owned(), |at| format!("<Prompt{}>", question.slots[at])),
             };
             assert!(question.meaning().starts_with(&expected), "{question:?}");
         }
@@ -358,7 +385,8 @@ fn options_do_not_give_answers_away() {
     // Whoever takes the option that was right most often, by category: guesses, right ones, and what chance would give.
     let mut score = BTreeMap::<Category, [f64; 3]>::new();
     for question in choices(judge) {
-        let share = |choice: &String| shares.get(&option_key(question, choice)).map_or(0.28, |[right, all]| right / all);
+        let share =
+            |choice: &String| shares.get(&option_key(question, choice)).map_or(0.28, |[right, all]| right / all);
         let guess = question.choices.iter().max_by(|a, b| share(a).total_cmp(&share(b))).unwrap();
         let entry = score.entry(question.category).or_default();
         entry[0] += 1.0;
