@@ -33,8 +33,8 @@ pub(crate) struct SceneArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) regions: Option<u8>,
     /// Side of the picture in pixels, 56 to 1024
-    #[arg(long, value_name = "PIXELS", default_value_t = 112)]
-    pub(crate) size: usize,
+    #[arg(long, value_name = "PIXELS", default_value_t = 112, value_parser = clap::value_parser!(u16).range(56..=1024))]
+    pub(crate) size: u16,
     /// Write regions, truth and questions as one JSON document in place of plain text
     #[arg(long)]
     pub(crate) json: bool,
@@ -79,7 +79,8 @@ struct Asked<'a> {
 }
 
 pub(crate) fn run(args: &SceneArgs, console: &Console) -> Result<()> {
-    let mut config = SceneConfig { size: args.size, shuffle_slots: false, absent_percent: 0, ..SceneConfig::default() };
+    let size = args.size.into();
+    let mut config = SceneConfig { size, shuffle_slots: false, absent_percent: 0, ..SceneConfig::default() };
     if let Some(kind) = args.kind {
         config.kinds = std::array::from_fn(|at| u32::from(at == kind as usize));
     }

@@ -102,12 +102,13 @@ impl Recipe {
         let mut prepared = Vec::with_capacity(2 * shown + 2);
         for (at, ((&slot, mask), &caption)) in used.iter().zip(masks).zip(&captions).enumerate() {
             regions.push(slot, mask)?;
-            if at > 0 && rng.percent(self.absent_percent) {
-                if let Some(empty) = absent.take() {
-                    let name = prompt_name(empty);
-                    prepared.push(Turn::human(format!("{name}: {}", ask(caption, rng))));
-                    prepared.push(Turn::gpt(format!("{name} is not in the image.")));
-                }
+            if at > 0
+                && rng.percent(self.absent_percent)
+                && let Some(empty) = absent.take()
+            {
+                let name = prompt_name(empty);
+                prepared.push(Turn::human(format!("{name}: {}", ask(caption, rng))));
+                prepared.push(Turn::gpt(format!("{name} is not in the image.")));
             }
             let question = format!("{}: {}{}", prompt_name(slot), crops(slot), ask(caption, rng));
             prepared.push(Turn::human(if at == 0 { opening(used) + &question } else { question }));

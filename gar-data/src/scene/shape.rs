@@ -10,8 +10,8 @@ use super::attributes::Shape;
 /// Cosine and sine of the tilts an object may have: 0°, ±4° and ±8°, so that a tilted square is no diamond.
 pub(crate) const TILTS: [[f32; 2]; 5] = [
     [1.0, 0.0],
-    [0.997_564_05, 0.069_756_47],
-    [0.997_564_05, -0.069_756_47],
+    [0.997_564_1, 0.069_756_47],
+    [0.997_564_1, -0.069_756_47],
     [0.990_268_07, 0.139_173_1],
     [0.990_268_07, -0.139_173_1],
 ];

@@ -159,10 +159,11 @@ pub(super) fn ask(scene: &Scene, config: &SceneConfig, absent: &[usize], rng: &m
             questions.push(question);
         }
     }
-    if asker.slots.len() > 1 && asker.rng.percent(config.absent_percent) {
-        if let (Some(&slot), Some(last)) = (asker.rng.pick(absent), questions.last_mut()) {
-            *last = asker.absent(slot);
-        }
+    if asker.slots.len() > 1
+        && asker.rng.percent(config.absent_percent)
+        && let (Some(&slot), Some(last)) = (asker.rng.pick(absent), questions.last_mut())
+    {
+        *last = asker.absent(slot);
     }
     questions
 }
