@@ -233,7 +233,7 @@ fn is_seen(relation: Relation, a: &Object, b: &Object) -> bool {
         }
         Relation::Enclosing => is_seen(Relation::Inside, b, a),
         Relation::Under => is_seen(Relation::On, b, a),
-        Relation::ReflectionOf => a.nature == Nature::Mirror && is_mirrored(&a.full, &b.full),
+        Relation::ReflectionOf => a.nature == Nature::Mirror && a.kind == b.kind && is_mirrored(&a.full, &b.full),
     }
 }
 
