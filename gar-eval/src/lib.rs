@@ -1,0 +1,19 @@
+//! Benchmarks of region-level understanding: run any [`RegionModel`](gar_core::RegionModel) on them, score what it said.
+//!
+//! ```text
+//! annotations ──benchmarks──▶ Benchmark { items } ──run──▶ RUN/answers.jsonl ──▶ RUN/output.json
+//!                                                                                   │ the published form
+//!                                      table, JSON, Markdown, CSV ◀──score──────────┘
+//! ```
+//!
+//! A benchmark is one module of [`benchmarks`]: its loader, its questions and the form of its output. [`score`] reads
+//! outputs, whether a run of this crate or its authors wrote them, and never sees a model.
+#![forbid(unsafe_code)]
+
+pub mod benchmarks;
+mod error;
+pub mod json;
+pub mod run;
+pub mod score;
+
+pub use error::{Error, Result};
