@@ -100,8 +100,56 @@ pub fn pretty(value: &impl serde::Serialize, indent: usize) -> Result<String> {
     let mut bytes = Vec::new();
     let formatter = Ascii(serde_json::ser::PrettyFormatter::with_indent(&spaces));
     let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter));
+    text(written, bytes)
+}
+
+/// As [`pretty`], with characters beyond ASCII as they are (`ensure_ascii=False`).
+///
+/// # Errors
+/// As [`pretty`].
+pub fn pretty_utf8(value: &impl serde::Serialize, indent: usize) -> Result<String> {
+    let spaces = vec![b' '; indent];
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
+    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter));
+    text(written, bytes)
+}
+
+/// A document in one line with its end, as Python's `json.dumps` writes it.
+///
+/// # Errors
+/// As [`pretty`].
+pub fn line(value: &impl serde::Serialize) -> Result<String> {
+    let mut bytes = Vec::new();
+    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, OneLine));
+    Ok(text(written, bytes)? + "\n")
+}
+
+/// What was written, unless it could not be.
+fn text(written: serde_json::Result<()>, bytes: Vec<u8>) -> Result<String> {
     let text = written.map_err(|e| e.to_string()).and_then(|()| String::from_utf8(bytes).map_err(|e| e.to_string()));
     text.map_err(|found| Error::Json { path: "output".into(), expected: "values that JSON can hold".into(), found })
+}
+
+/// JSON in one line, with a space after each comma and colon, and every character beyond ASCII escaped.
+struct OneLine;
+
+impl serde_json::ser::Formatter for OneLine {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+
+    fn write_string_fragment<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, text: &str) -> std::io::Result<()> {
+        ascii(writer, text)
+    }
 }
 
 /// Pretty JSON with every character beyond ASCII as UTF-16 escapes.
@@ -130,14 +178,19 @@ impl serde_json::ser::Formatter for Ascii<'_> {
     }
 
     fn write_string_fragment<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, text: &str) -> std::io::Result<()> {
-        for c in text.chars() {
-            match c.is_ascii() {
-                true => write!(writer, "{c}")?,
-                false => c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
-            }
-        }
-        Ok(())
+        ascii(writer, text)
     }
+}
+
+/// Text with every character beyond ASCII as UTF-16 escapes.
+fn ascii<W: ?Sized + std::io::Write>(writer: &mut W, text: &str) -> std::io::Result<()> {
+    for c in text.chars() {
+        match c.is_ascii() {
+            true => write!(writer, "{c}")?,
+            false => c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,9 +11,12 @@
 #![forbid(unsafe_code)]
 
 pub mod benchmarks;
+mod csv;
 mod error;
 pub mod json;
+pub mod judge;
 pub mod run;
 pub mod score;
+pub mod sentence;
 
 pub use error::{Error, Result};

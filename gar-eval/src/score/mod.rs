@@ -2,11 +2,15 @@
 //!
 //! A benchmark's scorer turns a file into [`Scored`]: one [`Outcome`] for each question. Everything after that
 //! (the table, its intervals, the comparison of runs, the printing) is the same for all.
+mod choices;
 mod interval;
 mod table;
+mod videorefer;
 
+pub use choices::CHOICE_LETTERS;
 pub use interval::Interval;
 pub use table::{Measure, Row, RowKind, ScoreTable};
+pub use videorefer::{VIDEOREFER_D_ASPECTS, VIDEOREFER_Q_TYPES};
 
 /// What became of one question.
 #[derive(Clone, Debug, PartialEq)]
