@@ -90,54 +90,18 @@ fn brief(value: &Value) -> String {
     }
 }
 
-/// A document as Python's `json.dumps(…, indent=indent)` writes it, as the published outputs have it: no line end after
-/// the last bracket, characters beyond ASCII escaped.
+/// A document as Python's `json.dump(…, indent=indent, ensure_ascii=False)` writes it, as the published outputs have it:
+/// no line end after the last bracket.
 ///
 /// # Errors
 /// [`Error::Json`] for what JSON cannot hold.
 pub fn pretty(value: &impl serde::Serialize, indent: usize) -> Result<String> {
     let spaces = vec![b' '; indent];
     let mut bytes = Vec::new();
-    let formatter = Ascii(serde_json::ser::PrettyFormatter::with_indent(&spaces));
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
     let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter));
     let text = written.map_err(|e| e.to_string()).and_then(|()| String::from_utf8(bytes).map_err(|e| e.to_string()));
     text.map_err(|found| Error::Json { path: "output".into(), expected: "values that JSON can hold".into(), found })
-}
-
-/// Pretty JSON with every character beyond ASCII as UTF-16 escapes.
-struct Ascii<'a>(serde_json::ser::PrettyFormatter<'a>);
-
-/// Passes the layout on to the formatter within.
-macro_rules! pass_on {
-    ($($name:ident($($arg:ident: $type:ty),*);)*) => {$(
-        fn $name<W: ?Sized + std::io::Write>(&mut self, writer: &mut W $(, $arg: $type)*) -> std::io::Result<()> {
-            self.0.$name(writer $(, $arg)*)
-        }
-    )*};
-}
-
-impl serde_json::ser::Formatter for Ascii<'_> {
-    pass_on! {
-        begin_array();
-        end_array();
-        begin_array_value(first: bool);
-        end_array_value();
-        begin_object();
-        end_object();
-        begin_object_key(first: bool);
-        begin_object_value();
-        end_object_value();
-    }
-
-    fn write_string_fragment<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, text: &str) -> std::io::Result<()> {
-        for c in text.chars() {
-            match c.is_ascii() {
-                true => write!(writer, "{c}")?,
-                false => c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -147,9 +111,9 @@ mod tests {
 
     #[test]
     fn documents_are_written_as_python_does() {
-        let value = json!({"a": [1, [], {}], "b": "61°F 🐈 \n\u{7f}", "c": 0.5});
+        let value = json!({"a": [1, [], {}], "b": "61°F 🐈 \n\u{1f}", "c": 0.5});
         let expected = "{\n    \"a\": [\n        1,\n        [],\n        {}\n    ],\n    \
-                        \"b\": \"61\\u00b0F \\ud83d\\udc08 \\n\u{7f}\",\n    \"c\": 0.5\n}";
+                        \"b\": \"61°F 🐈 \\n\\u001f\",\n    \"c\": 0.5\n}";
         assert_eq!(pretty(&value, 4).unwrap(), expected);
     }
 

@@ -10,10 +10,15 @@
 //! outputs, whether a run of this crate or its authors wrote them, and never sees a model.
 #![forbid(unsafe_code)]
 
+pub mod as_published;
 pub mod benchmarks;
 mod error;
 pub mod json;
+pub mod overlay;
 pub mod run;
 pub mod score;
+pub mod stats;
+pub mod view;
 
+pub use as_published::AsPublished;
 pub use error::{Error, Result};

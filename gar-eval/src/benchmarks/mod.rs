@@ -2,6 +2,7 @@
 //!
 //! Each benchmark is one module with a loader that gives a [`Benchmark`]. A loader is strict: what it lets through can be
 //! asked and scored.
+pub mod gar_bench;
 mod item;
 mod source;
 

@@ -2,10 +2,25 @@
 //!
 //! A benchmark's scorer turns a file into [`Scored`]: one [`Outcome`] for each question. Everything after that
 //! (the table, its intervals, the comparison of runs, the printing) is the same for all.
+use std::path::Path;
+
+use crate::Result;
+
+mod compare;
+pub mod dlc_bench;
+pub mod ferret_bench;
+pub mod gar_bench;
 mod interval;
+mod letter;
+mod outputs;
+mod render;
 mod table;
 
+pub use compare::{Comparison, compare};
 pub use interval::Interval;
+pub use letter::{exact, lenient};
+pub use outputs::{OUTPUT_FILE, Output, read_output};
+pub use render::{Format, render, scores_json};
 pub use table::{Measure, Row, RowKind, ScoreTable};
 
 /// What became of one question.
@@ -79,3 +94,48 @@ impl Scored {
         ScoreTable::new(&self.layout, &self.outcomes)
     }
 }
+
+/// A way to score files, by the name on the command line.
+#[derive(Clone, Copy)]
+pub struct Scorer {
+    /// The name: `gar-bench-vqa`.
+    pub name: &'static str,
+    /// What files it takes, for help texts.
+    pub files: &'static str,
+    /// Scores files; each becomes a column of its own, unless the benchmark needs several for one.
+    pub score: fn(&[&Path]) -> Result<Vec<Scored>>,
+}
+
+/// Every scorer.
+pub const SCORERS: &[Scorer] = &[
+    Scorer {
+        name: "gar-bench-vqa",
+        files: "a run's directory, or an output with `model_output`",
+        score: |paths| paths.iter().map(|path| gar_bench::vqa(path)).collect(),
+    },
+    Scorer {
+        name: "gar-bench-simple",
+        files: "a judge's file, an output with `eval_result`",
+        score: |paths| paths.iter().map(|path| gar_bench::simple(path)).collect(),
+    },
+    Scorer {
+        name: "gar-bench-detailed",
+        files: "a judge's file, an output with `eval_result`",
+        score: |paths| paths.iter().map(|path| gar_bench::detailed(path)).collect(),
+    },
+    Scorer {
+        name: "gar-bench-cap",
+        files: "the judge's files of both parts of one run, scored together",
+        score: |paths| Ok(vec![gar_bench::cap(paths)?]),
+    },
+    Scorer {
+        name: "dlc-bench",
+        files: "a judge's file",
+        score: |paths| paths.iter().map(|path| dlc_bench::score(path)).collect(),
+    },
+    Scorer {
+        name: "ferret-bench",
+        files: "a judge's review",
+        score: |paths| paths.iter().map(|path| ferret_bench::score(path)).collect(),
+    },
+];

@@ -93,7 +93,7 @@ impl ScoreTable {
 }
 
 /// What a value adds to the two sums whose quotient is a score.
-fn parts(value: Value) -> (f64, f64) {
+pub(super) fn parts(value: Value) -> (f64, f64) {
     match value {
         Value::Right(right) => (f64::from(u8::from(right)), 1.0),
         Value::Score(score) => (score, 1.0),
