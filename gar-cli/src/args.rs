@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use gar_core::ReplayBoxes;
 
+use crate::eval::EvalCommand;
 use crate::init::Preset;
 use crate::regions::RegionArgs;
 
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     /// Write every intermediate of one case as whole tensors, to debug a port or a kernel
     #[command(after_help = EXIT_CODES)]
     Trace(TraceArgs),
+    /// Run benchmarks, score outputs, look at them
+    #[command(subcommand)]
+    Eval(EvalCommand),
     /// Print a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions(CompletionsArgs),

@@ -12,6 +12,9 @@ pub(crate) enum Error {
     /// The model, its files or what it was asked.
     #[error(transparent)]
     Core(#[from] gar_core::Error),
+    /// A benchmark, its files or a run of it.
+    #[error(transparent)]
+    Eval(#[from] gar_eval::Error),
     /// A region flag that parsed but gives no mask.
     #[error("--{flag}: {source}")]
     Region { flag: &'static str, source: gar_core::prompt::Error },

@@ -85,7 +85,10 @@ mod tests {
         let table = Table::parse(Path::new("t.csv"), b"\xef\xbb\xbfa,b\n\"x, y\",2\n", b',').unwrap();
         let row = table.rows().next().unwrap();
         assert_eq!((row.get(0), row.get(table.column("b").unwrap())), ("x, y", "2"));
-        assert_eq!(table.column("c").unwrap_err().to_string(), "t.csv: header: `c`: expected a column of this name, found a, b");
+        assert_eq!(
+            table.column("c").unwrap_err().to_string(),
+            "t.csv: header: `c`: expected a column of this name, found a, b"
+        );
         let wrong = row.wrong(1, "3", row.get(1)).to_string();
         assert_eq!(wrong, "t.csv: row 1, counted from 1: `b`: expected 3, found \"2\"");
         assert!(Table::parse(Path::new("t.csv"), b"a,b\n1\n", b',').is_err());

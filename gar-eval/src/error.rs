@@ -87,6 +87,48 @@ pub enum Error {
         /// Width and height of the mask.
         found: (usize, usize),
     },
+    /// The model failed at an entry; what was answered before is kept.
+    #[error("{item}: {source}")]
+    Asked {
+        /// The entry.
+        item: String,
+        /// What the model said.
+        source: Box<gar_core::Error>,
+    },
+    /// A directory holds another run.
+    #[error("{}: holds another run: `{field}`: expected {expected}, found {found}", directory.display())]
+    OtherRun {
+        /// The directory.
+        directory: PathBuf,
+        /// What differs.
+        field: &'static str,
+        /// What this run has.
+        expected: String,
+        /// What the directory's manifest has.
+        found: String,
+    },
+    /// A directory holds files, but no run.
+    #[error("{}: expected a run's directory, an empty one or none, found files without `manifest.json`", directory.display())]
+    NoRun {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// Another process is at work in a run's directory.
+    #[error("{}: in use by another process", directory.display())]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A line of a run's log does not belong there.
+    #[error("{}: line {line}: {reason}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A region of an entry gives no mask.
     #[error("{item}: region {slot}: {source}")]
     Region {

@@ -90,24 +90,12 @@ fn brief(value: &Value) -> String {
     }
 }
 
-/// A document as Python's `json.dumps(…, indent=indent)` writes it, as the published outputs have it: no line end after
-/// the last bracket, characters beyond ASCII escaped.
+/// A document as Python's `json.dump(…, indent=indent, ensure_ascii=False)` writes it, as the published outputs have it:
+/// no line end after the last bracket.
 ///
 /// # Errors
 /// [`Error::Json`] for what JSON cannot hold.
 pub fn pretty(value: &impl serde::Serialize, indent: usize) -> Result<String> {
-    let spaces = vec![b' '; indent];
-    let mut bytes = Vec::new();
-    let formatter = Ascii(serde_json::ser::PrettyFormatter::with_indent(&spaces));
-    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter));
-    text(written, bytes)
-}
-
-/// As [`pretty`], with characters beyond ASCII as they are (`ensure_ascii=False`).
-///
-/// # Errors
-/// As [`pretty`].
-pub fn pretty_utf8(value: &impl serde::Serialize, indent: usize) -> Result<String> {
     let spaces = vec![b' '; indent];
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
@@ -131,7 +119,7 @@ fn text(written: serde_json::Result<()>, bytes: Vec<u8>) -> Result<String> {
     text.map_err(|found| Error::Json { path: "output".into(), expected: "values that JSON can hold".into(), found })
 }
 
-/// JSON in one line, with a space after each comma and colon, and every character beyond ASCII escaped.
+/// JSON in one line, with a space after each comma and colon.
 struct OneLine;
 
 impl serde_json::ser::Formatter for OneLine {
@@ -146,51 +134,6 @@ impl serde_json::ser::Formatter for OneLine {
     fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
         writer.write_all(b": ")
     }
-
-    fn write_string_fragment<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, text: &str) -> std::io::Result<()> {
-        ascii(writer, text)
-    }
-}
-
-/// Pretty JSON with every character beyond ASCII as UTF-16 escapes.
-struct Ascii<'a>(serde_json::ser::PrettyFormatter<'a>);
-
-/// Passes the layout on to the formatter within.
-macro_rules! pass_on {
-    ($($name:ident($($arg:ident: $type:ty),*);)*) => {$(
-        fn $name<W: ?Sized + std::io::Write>(&mut self, writer: &mut W $(, $arg: $type)*) -> std::io::Result<()> {
-            self.0.$name(writer $(, $arg)*)
-        }
-    )*};
-}
-
-impl serde_json::ser::Formatter for Ascii<'_> {
-    pass_on! {
-        begin_array();
-        end_array();
-        begin_array_value(first: bool);
-        end_array_value();
-        begin_object();
-        end_object();
-        begin_object_key(first: bool);
-        begin_object_value();
-        end_object_value();
-    }
-
-    fn write_string_fragment<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, text: &str) -> std::io::Result<()> {
-        ascii(writer, text)
-    }
-}
-
-/// Text with every character beyond ASCII as UTF-16 escapes.
-fn ascii<W: ?Sized + std::io::Write>(writer: &mut W, text: &str) -> std::io::Result<()> {
-    for c in text.chars() {
-        match c.is_ascii() {
-            true => write!(writer, "{c}")?,
-            false => c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(writer, "\\u{unit:04x}"))?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -200,9 +143,9 @@ mod tests {
 
     #[test]
     fn documents_are_written_as_python_does() {
-        let value = json!({"a": [1, [], {}], "b": "61°F 🐈 \n\u{7f}", "c": 0.5});
+        let value = json!({"a": [1, [], {}], "b": "61°F 🐈 \n\u{1f}", "c": 0.5});
         let expected = "{\n    \"a\": [\n        1,\n        [],\n        {}\n    ],\n    \
-                        \"b\": \"61\\u00b0F \\ud83d\\udc08 \\n\u{7f}\",\n    \"c\": 0.5\n}";
+                        \"b\": \"61°F 🐈 \\n\\u001f\",\n    \"c\": 0.5\n}";
         assert_eq!(pretty(&value, 4).unwrap(), expected);
     }
 

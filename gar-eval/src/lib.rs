@@ -10,13 +10,19 @@
 //! outputs, whether a run of this crate or its authors wrote them, and never sees a model.
 #![forbid(unsafe_code)]
 
+pub mod as_published;
 pub mod benchmarks;
 mod csv;
 mod error;
+mod files;
 pub mod json;
 pub mod judge;
+pub mod overlay;
 pub mod run;
 pub mod score;
 pub mod sentence;
+pub mod stats;
+pub mod view;
 
+pub use as_published::AsPublished;
 pub use error::{Error, Result};

@@ -45,7 +45,7 @@ pub fn load(annotations: &Path, pictures: &Path) -> Result<Benchmark> {
 fn output(answers: &[Answered<'_>]) -> Result<String> {
     let texts: Map<String, Value> =
         answers.iter().map(|a| (a.item.id.clone(), a.record.answer.as_str().into())).collect();
-    json::pretty_utf8(&texts, 4)
+    json::pretty(&texts, 4)
 }
 
 /// `annotations.json`: where the regions are, by picture.

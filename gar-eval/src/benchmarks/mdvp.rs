@@ -93,9 +93,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Region>> {
         let name = format!("#{at}");
         let entry = Entry { path, name: &name, fields: &fields };
         let found = entry.text("dataset_name")?;
-        let domain = DOMAINS.into_iter().find(|domain| domain.name() == found).ok_or_else(|| {
-            entry.wrong("dataset_name", &DOMAINS.map(Domain::name).join(", "), &format!("{found:?}"))
-        })?;
+        let domain = DOMAINS
+            .into_iter()
+            .find(|domain| domain.name() == found)
+            .ok_or_else(|| entry.wrong("dataset_name", &DOMAINS.map(Domain::name).join(", "), &format!("{found:?}")))?;
         Ok(Region {
             image_path: entry.text("image_path")?.into(),
             mask: entry.get("mask_rle", "a mask {\"size\": [h, w], \"counts\": …}")?,
@@ -134,5 +135,5 @@ fn output(answers: &[Answered<'_>]) -> Result<String> {
         let of = |field: &str| a.item.entry.get(field).cloned().unwrap_or_default();
         json!({"image_path": of("image_path"), "caption": a.record.answer, "gt": of("caption")})
     };
-    json::pretty_utf8(&answers.iter().map(entry).collect::<Vec<Value>>(), 4)
+    json::pretty(&answers.iter().map(entry).collect::<Vec<Value>>(), 4)
 }

@@ -4,6 +4,7 @@
 //! asked and scored.
 pub mod dlc;
 pub mod ferret;
+pub mod gar_bench;
 mod item;
 mod keyed;
 pub mod mdvp;
@@ -69,9 +70,4 @@ const SINGLE_SLOT: usize = 1;
 /// A file of annotations, given itself or by the folder that holds it under its published name.
 fn in_folder(path: &Path, name: &str) -> std::path::PathBuf {
     if path.is_dir() { path.join(name) } else { path.to_owned() }
-}
-
-/// A multiple-choice question as GAR-Bench asks it.
-fn choice_text(question: &str, options: &[String]) -> String {
-    format!("Question: {question}\nOptions:\n{}\nAnswer with the correct option's letter directly.", options.join("\n"))
 }

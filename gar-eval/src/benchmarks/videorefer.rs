@@ -11,12 +11,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gar_core::prompt::Rle;
+use gar_core::prompt::{Rle, multiple_choice};
 use serde::Deserialize;
 
 use super::keyed::distinct;
 use super::video::{Track, VideoBenchmark, VideoItem};
-use super::{Source, choice_text, in_folder};
+use super::{Source, in_folder};
 use crate::json::{self, Entry};
 use crate::{Error, Result, score::VIDEOREFER_Q_TYPES as TYPES};
 
@@ -60,7 +60,7 @@ pub fn load_q(annotations: &Path, videos: &Path) -> Result<VideoBenchmark> {
         let asked = entry.text("Question")?;
         let question = named(asked, tracks)
             .ok_or_else(|| entry.wrong("Question", &format!("`<region>` {tracks} times"), &format!("{asked:?}")))?;
-        Ok((choice_text(question.trim(), &options), Some(kind.to_owned())))
+        Ok((multiple_choice(question.trim(), &options), Some(kind.to_owned())))
     })
 }
 

@@ -1,11 +1,11 @@
 //! Answers on disk, under the hash of the request that they answer.
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
-use crate::{Error, Result, benchmarks::sha256};
+use crate::benchmarks::sha256;
+use crate::files::write_whole;
+use crate::{Error, Result};
 
 /// A folder of answers, one file each. Files appear whole or not at all; one that is damaged counts as missing.
 #[derive(Clone, Debug)]
@@ -53,20 +53,9 @@ impl Cache {
     /// [`Error::Io`].
     pub fn put(&self, name: &str, answer: &str) -> Result<()> {
         let path = self.path(name);
-        let stored = Stored {
-            request: name.into(),
-            answer_sha256: sha256(answer.as_bytes()),
-            answer: answer.into(),
-        };
-        let write = || -> std::io::Result<()> {
-            let mut file = NamedTempFile::new_in(&self.folder)?;
-            serde_json::to_writer(&mut file, &stored)?;
-            file.flush()?;
-            file.as_file().sync_data()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(Error::io(&path))
+        let stored = Stored { request: name.into(), answer_sha256: sha256(answer.as_bytes()), answer: answer.into() };
+        let text = serde_json::to_string(&stored).map_err(|e| Error::io(&path)(e.into()))?;
+        write_whole(&path, text.as_bytes())
     }
 
     /// The folder.

@@ -63,10 +63,12 @@ impl PictureUrl {
 /// [`Error::Core`] for a mask without a set pixel; as [`PictureUrl::rgb`].
 pub fn focus(image: &Image, mask: &Mask) -> Result<[Part; 2]> {
     let (width, height) = (mask.width(), mask.height());
-    let bounds = mask.bounds().ok_or(gar_core::prompt::Error::NoBox { width, height }).map_err(gar_core::Error::from)?;
+    let bounds =
+        mask.bounds().ok_or(gar_core::prompt::Error::NoBox { width, height }).map_err(gar_core::Error::from)?;
     let [columns, rows] = window(bounds, width, height);
     let (x, y, extent) = (columns.start, rows.start, (rows.len(), columns.len()));
-    let pixels = Array3::from_shape_fn((extent.0, extent.1, 3), |(row, column, c)| image.pixels()[[y + row, x + column, c]]);
+    let pixels =
+        Array3::from_shape_fn((extent.0, extent.1, 3), |(row, column, c)| image.pixels()[[y + row, x + column, c]]);
     let set = Array2::from_shape_fn(extent, |(row, column)| mask.view()[[y + row, x + column]]);
     Ok([Part::Picture(PictureUrl::rgb(&pixels)?), Part::Picture(PictureUrl::mask(&set)?)])
 }
@@ -147,7 +149,10 @@ mod tests {
         let (picture, cut) = (decode(&picture).into_rgb8(), decode(&cut).into_luma8());
         assert_eq!((picture.dimensions(), cut.dimensions()), ((180, 170), (180, 170)));
         assert_eq!(picture.get_pixel(3, 9).0, [9, 43, 7]);
-        assert_eq!([cut.get_pixel(60, 50).0[0], cut.get_pixel(59, 50).0[0], cut.get_pixel(119, 109).0[0]], [255, 0, 255]);
+        assert_eq!(
+            [cut.get_pixel(60, 50).0[0], cut.get_pixel(59, 50).0[0], cut.get_pixel(119, 109).0[0]],
+            [255, 0, 255]
+        );
 
         let Part::Picture(url) = framed(&image, &mask).unwrap() else { panic!() };
         let framed = decode(&url).into_rgb8();

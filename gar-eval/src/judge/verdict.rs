@@ -53,7 +53,8 @@ pub fn choice<S: AsRef<str>>(answer: &str, choices: &[S]) -> Option<usize> {
         None if rest.is_empty() && !open => "",
         None => return None,
     };
-    let agrees = text.is_empty() || bare(choices[at].as_ref()).eq_ignore_ascii_case(bare(text)) || said(text) == Some(at);
+    let agrees =
+        text.is_empty() || bare(choices[at].as_ref()).eq_ignore_ascii_case(bare(text)) || said(text) == Some(at);
     agrees.then_some(at)
 }
 

@@ -141,9 +141,11 @@ impl Bert {
     fn layer(&self, k: &Kernels, layer: &Layer, x: &Tensor) -> Result<Tensor, KernelError> {
         let (rows, width) = x.as_rows();
         let (heads, head) = (self.config.heads, width / self.config.heads);
-        let split = |linear: &Linear| linear.forward(k, x, Activation::Identity, None)?.reshape(&[1, rows, heads, head]);
+        let split =
+            |linear: &Linear| linear.forward(k, x, Activation::Identity, None)?.reshape(&[1, rows, heads, head]);
         let spec = AttentionSpec { scale: (head as f32).sqrt().recip(), mask: Mask::Full };
-        let attended = k.attention.attention(&split(&layer.query)?, &split(&layer.key)?, &split(&layer.value)?, &spec)?;
+        let attended =
+            k.attention.attention(&split(&layer.query)?, &split(&layer.key)?, &split(&layer.value)?, &spec)?;
         let attended = attended.reshape(&[rows, width])?;
         let x = layer.attention_out.forward(k, &attended, Activation::Identity, Some(x))?;
         let x = layer.attention_norm.forward(k, &x, self.config.norm_eps)?;

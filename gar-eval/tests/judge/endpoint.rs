@@ -119,7 +119,9 @@ pub fn completion(text: &str) -> String {
 
 fn answer(stream: &mut TcpStream, act: Act) -> std::io::Result<()> {
     let head = |status: u16, headers: &str, length: usize| {
-        format!("HTTP/1.1 {status} X\r\n{headers}connection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
+        format!(
+            "HTTP/1.1 {status} X\r\n{headers}connection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        )
     };
     match act {
         Act::Say(text) => answer(stream, Act::Body(completion(&text))),

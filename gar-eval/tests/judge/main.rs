@@ -13,8 +13,8 @@ use endpoint::{Act, FakeEndpoint};
 use gar_core::kernels::NoProgress;
 use gar_eval::Error;
 use gar_eval::judge::{
-    ApiKey, Backoff, Cache, ChatRequest, Client, Endpoint, Fault, JudgeError, Judged, Message, Protocol, Question, Role,
-    Settings, ask_all, dry_run,
+    ApiKey, Backoff, Cache, ChatRequest, Client, Endpoint, Fault, JudgeError, Judged, Message, Protocol, Question,
+    Role, Settings, ask_all, dry_run,
 };
 use tempfile::TempDir;
 
@@ -129,7 +129,8 @@ fn what_went_wrong_is_told() {
 
 #[test]
 fn refusals_are_not_repeated_and_a_spent_quota_is_not_waited_for() {
-    for (act, code) in [(status(400), 400), (status(401), 401), (Act::Status(429, "retry-after: 3600\r\n", String::new()), 429)]
+    for (act, code) in
+        [(status(400), 400), (status(401), 401), (Act::Status(429, "retry-after: 3600\r\n", String::new()), 429)]
     {
         let fake = FakeEndpoint::start(move |_, _| act.clone());
         let folder = TempDir::new().unwrap();
@@ -144,7 +145,8 @@ fn refusals_are_not_repeated_and_a_spent_quota_is_not_waited_for() {
 #[test]
 fn redirections_do_not_carry_the_key_elsewhere() {
     let other = FakeEndpoint::start(|_, _| Act::Say("stolen".into()));
-    let location: &'static str = Box::leak(format!("location: {}/chat/completions\r\n", other.base_url).into_boxed_str());
+    let location: &'static str =
+        Box::leak(format!("location: {}/chat/completions\r\n", other.base_url).into_boxed_str());
     let fake = FakeEndpoint::start(move |_, _| Act::Status(307, location, String::new()));
     let folder = TempDir::new().unwrap();
     let (_, fault) = gave_up(client(&fake, folder.path(), settings(3, 1)).ask(&request("q")).unwrap_err());
@@ -243,7 +245,11 @@ fn a_dry_run_sends_nothing() {
     let bodies: Vec<u64> =
         (0..12).map(|n| request(&format!("question {n}")).body(client.endpoint()).len() as u64).collect();
     assert_eq!((run.bytes, run.longest), (bodies.iter().sum(), bodies[11]));
-    assert!(run.first.contains("\"content\": \"question 0\"") && run.first.contains("\"model\": \"judge-1\""), "{}", run.first);
+    assert!(
+        run.first.contains("\"content\": \"question 0\"") && run.first.contains("\"model\": \"judge-1\""),
+        "{}",
+        run.first
+    );
 }
 
 /// The endpoint repeats the key wherever it can.

@@ -7,8 +7,10 @@
 //! ```
 use std::path::Path;
 
+use gar_core::prompt::multiple_choice;
+
 use super::{Question, output};
-use crate::benchmarks::{Benchmark, Source, choice_text, in_folder, keyed::distinct, picture_path};
+use crate::benchmarks::{Benchmark, Source, in_folder, keyed::distinct, picture_path};
 use crate::csv::Table;
 use crate::{Error, Result};
 
@@ -22,7 +24,8 @@ pub fn load(annotations: &Path, pictures: &Path) -> Result<Benchmark> {
     let (bytes, source) = Source::read(&path)?;
     let table = Table::parse(&path, &bytes, b',')?;
     let number = table.column("Index").or_else(|_| table.column("lndex"))?;
-    let [text, options, answer] = [table.column("Question")?, table.column("Options")?, table.column("Correct Answer")?];
+    let [text, options, answer] =
+        [table.column("Question")?, table.column("Options")?, table.column("Correct Answer")?];
     let mut items = Vec::new();
     for (at, row) in table.rows().enumerate() {
         if row.get(number).trim() != (at + 1).to_string() {
@@ -38,7 +41,7 @@ pub fn load(annotations: &Path, pictures: &Path) -> Result<Benchmark> {
         let question = Question {
             id: (at + 1).to_string(),
             picture: picture_path(pictures, &format!("{}.jpg", at + 1)),
-            text: choice_text(row.get(text).trim(), &shown),
+            text: multiple_choice(row.get(text).trim(), &shown),
             options: shown.to_vec(),
             answer: letter.into(),
             category: None,

@@ -49,5 +49,5 @@ fn output(answers: &[Answered<'_>]) -> Result<String> {
         fields.insert("prediction".into(), a.record.answer.as_str().into());
         fields
     };
-    json::pretty_utf8(&answers.iter().map(entry).collect::<Vec<_>>(), 4)
+    json::pretty(&answers.iter().map(entry).collect::<Vec<_>>(), 4)
 }

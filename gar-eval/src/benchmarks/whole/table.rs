@@ -1,13 +1,13 @@
 //! Questions in the tables of VLMEvalKit, whose pictures stand in the table in base64.
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use tempfile::NamedTempFile;
+use gar_core::prompt::multiple_choice;
 
 use super::{Question, output};
-use crate::benchmarks::{Benchmark, Source, choice_text, keyed::distinct};
+use crate::benchmarks::{Benchmark, Source, keyed::distinct};
 use crate::csv::{Row, Table};
+use crate::files::write_whole;
 use crate::{Error, Result};
 
 /// The longest text in an `image` column that is another row's index, whose picture it shares.
@@ -15,12 +15,7 @@ const LONGEST_INDEX: usize = 64;
 
 /// Loads a table with the columns `index`, `question`, `answer`, `image`; options in `A`, `B`, …, where it has these;
 /// `category` where `categories` are given. Pictures are unpacked into the folder `pictures`, unless they are there.
-pub(super) fn load(
-    name: &'static str,
-    path: &Path,
-    pictures: &Path,
-    categories: Option<&[&str]>,
-) -> Result<Benchmark> {
+pub(super) fn load(name: &'static str, path: &Path, pictures: &Path, categories: Option<&[&str]>) -> Result<Benchmark> {
     let (bytes, source) = Source::read(path)?;
     let table = Table::parse(path, &bytes, b'\t')?;
     let [index, text, answer, image] =
@@ -57,7 +52,7 @@ pub(super) fn load(
         };
         let text = match options.is_empty() {
             true => row.get(text).to_owned(),
-            false => choice_text(row.get(text).trim(), &options),
+            false => multiple_choice(row.get(text).trim(), &options),
         };
         let id = row.get(index).to_owned();
         let picture = unpack(pictures, &id, encoded, &row, image)?;
@@ -77,13 +72,7 @@ fn unpack(folder: &Path, id: &str, encoded: &str, row: &Row<'_>, column: usize) 
     let path = folder.join(format!("{id}.{}", format.extensions_str().first().unwrap_or(&"png")));
     if !path.is_file() {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let write = || -> std::io::Result<()> {
-            let mut file = NamedTempFile::new_in(folder)?;
-            file.write_all(&bytes)?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(Error::io(&path))?;
+        write_whole(&path, &bytes)?;
     }
     Ok(path)
 }

@@ -55,9 +55,12 @@ impl Dlc {
         let mut of_caption = Vec::new();
         for (id, mut probes) in read_probes(&qa)? {
             let text = texts.get(&id).ok_or_else(|| missing(&id, captions, "caption"))?;
-            let class = class_names.get(&id).ok_or_else(|| missing(&id, &annotations.join("class_names.json"), "name"))?;
+            let class =
+                class_names.get(&id).ok_or_else(|| missing(&id, &annotations.join("class_names.json"), "name"))?;
             let region = match &regions {
-                Some(all) => Some(all.region(&id).ok_or_else(|| missing(&id, &annotations.join("annotations.json"), "id"))?),
+                Some(all) => {
+                    Some(all.region(&id).ok_or_else(|| missing(&id, &annotations.join("annotations.json"), "id"))?)
+                }
                 None => None,
             };
             probes.insert(0, recognition(class));

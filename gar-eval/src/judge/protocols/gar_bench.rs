@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::{Judged, Protocol, Question, VERDICT_TOKENS, picture, question, unparsed};
 use crate::benchmarks::picture_path;
+use crate::json::{self, Entry};
 use crate::judge::picture::{focus, whole};
 use crate::judge::{Part, verdict};
-use crate::json::{self, Entry};
 use crate::{Error, Result};
 
 /// Which of the two caption tasks.

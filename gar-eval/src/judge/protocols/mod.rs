@@ -14,6 +14,7 @@ pub use pairwise::{Ferret, Mdvp};
 pub use videorefer::VideoReferD;
 
 use super::{ChatRequest, Message, Part, Role};
+use crate::files::write_whole;
 use crate::{Error, Result};
 
 /// Most tokens of a verdict that is a word or a choice.
@@ -61,6 +62,16 @@ pub struct Judged {
     pub text: String,
     /// Questions whose answers cannot be read. They count neither as right nor as wrong.
     pub unparsed: Vec<Unparsed>,
+}
+
+impl Judged {
+    /// Writes the file, as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_whole(path, self.text.as_bytes())
+    }
 }
 
 /// An answer that is no verdict.

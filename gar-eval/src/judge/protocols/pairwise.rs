@@ -108,7 +108,8 @@ impl Ferret {
     /// Files that do not hold what they should; answers to other questions than there are.
     pub fn read(answers: &Path, data: &Path) -> Result<Self> {
         let lines = |name: &str| ferret::read_lines(&data.join("refer_desc").join(name));
-        let [questions, references, contexts] = [lines("question.jsonl")?, lines("answer.jsonl")?, lines("context.jsonl")?];
+        let [questions, references, contexts] =
+            [lines("question.jsonl")?, lines("answer.jsonl")?, lines("context.jsonl")?];
         let said = ferret::read_lines(answers)?;
         let mut pairs = Vec::with_capacity(questions.len());
         for question in &questions {

@@ -4,8 +4,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Judged, Protocol, Question, VERDICT_TOKENS, question, unparsed};
-use crate::judge::{Part, verdict};
 use crate::json::{self, Entry};
+use crate::judge::{Part, verdict};
 use crate::score::VIDEOREFER_D_ASPECTS as ASPECTS;
 use crate::{Error, Result};
 
