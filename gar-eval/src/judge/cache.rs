@@ -24,14 +24,9 @@ struct Stored {
 }
 
 impl Cache {
-    /// The cache in a folder, which is created.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
-        let folder = folder.into();
-        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        Ok(Self { folder })
+    /// The cache in a folder, which is created with the first answer.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
     }
 
     /// The name of a request: SHA-256 over its address and its whole body.
@@ -54,6 +49,7 @@ impl Cache {
     pub fn put(&self, name: &str, answer: &str) -> Result<()> {
         let path = self.path(name);
         let stored = Stored { request: name.into(), answer_sha256: sha256(answer.as_bytes()), answer: answer.into() };
+        std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
         let text = serde_json::to_string(&stored).map_err(|e| Error::io(&path)(e.into()))?;
         write_whole(&path, text.as_bytes())
     }
@@ -75,7 +71,7 @@ mod tests {
     #[test]
     fn answers_come_back_and_damage_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path().join("a/b")).unwrap();
+        let cache = Cache::new(folder.path().join("a/b"));
         let name = Cache::name("http://x", "{}");
         assert_ne!(name, Cache::name("http://y", "{}"));
         assert_eq!(cache.get(&name), None);

@@ -54,7 +54,7 @@ fn settings(attempts: u32, at_once: usize) -> Settings {
 
 fn client(fake: &FakeEndpoint, folder: &Path, settings: Settings) -> Client {
     let endpoint = Endpoint::new(&fake.base_url, "judge-1", ApiKey::new(KEY)).unwrap();
-    Client::new(endpoint, settings, Cache::open(folder).unwrap()).unwrap()
+    Client::new(endpoint, settings, Cache::new(folder)).unwrap()
 }
 
 fn gave_up(error: Error) -> (u32, Fault) {
@@ -292,7 +292,7 @@ fn settings_outside_their_range_are_refused() {
     let folder = TempDir::new().unwrap();
     let refused = |settings: Settings| {
         let endpoint = Endpoint::new(&fake.base_url, "m", None).unwrap();
-        Client::new(endpoint, settings, Cache::open(folder.path()).unwrap()).unwrap_err().to_string()
+        Client::new(endpoint, settings, Cache::new(folder.path())).unwrap_err().to_string()
     };
     assert!(refused(settings(0, 1)).contains("`attempts`"));
     assert!(refused(settings(1, 0)).contains("`at_once`"));
