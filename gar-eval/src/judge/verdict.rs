@@ -15,7 +15,8 @@ pub fn truth(answer: &str) -> Option<bool> {
     }
 }
 
-/// Which of the choices, lettered A, B, C, …, an answer names: by its letter, by its text, or by both where they agree.
+/// Which of the choices, lettered A, B, C, …, an answer names: by its letter, by its text, or by both where they agree;
+/// beside a letter the text may be shortened.
 ///
 /// ```
 /// use gar_eval::judge::verdict::choice;
@@ -53,8 +54,15 @@ pub fn choice<S: AsRef<str>>(answer: &str, choices: &[S]) -> Option<usize> {
         None if rest.is_empty() && !open => "",
         None => return None,
     };
-    let agrees =
-        text.is_empty() || bare(choices[at].as_ref()).eq_ignore_ascii_case(bare(text)) || said(text) == Some(at);
+    // A judge may shorten the text; it must still be that choice's and no other's.
+    let shortened = |text: &str| {
+        let text = bare(text).to_lowercase();
+        let holds = |choice: &S| choice.as_ref().to_lowercase().contains(&text);
+        let others = choices.iter().enumerate().any(|(other, choice)| other != at && holds(choice));
+        text.contains(char::is_whitespace) && holds(&choices[at]) && !others
+    };
+    let same = |text: &str| bare(choices[at].as_ref()).to_lowercase() == bare(text).to_lowercase();
+    let agrees = text.is_empty() || same(text) || shortened(text);
     agrees.then_some(at)
 }
 
@@ -137,6 +145,9 @@ mod tests {
             ("(B) The wing is red.", Some(1)),
             ("The wing is red.", Some(1)),
             ("  **A. The wing is not mentioned.**\n", Some(0)),
+            ("A. wing is not mentioned", Some(0)),
+            ("B. The wing is", None),
+            ("A. B", None),
             ("D", None),
             ("B. The wing is not mentioned.", None),
             ("B. The wing is red. It is bright.", None),
