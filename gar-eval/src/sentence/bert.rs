@@ -2,9 +2,10 @@
 use std::path::Path;
 
 use gar_core::kernels::ops::{Activation, AttentionSpec, Epilogue, Mask, NormKind, NormSpec};
-use gar_core::kernels::{Error as KernelError, Kernels, Tensor, Weights};
+use gar_core::kernels::{Error as KernelError, Kernels, Tensor};
 use serde::Deserialize;
 
+use super::stored::Stored;
 use super::{field, read};
 use crate::Result;
 
@@ -102,12 +103,14 @@ impl BertConfig {
 }
 
 impl Bert {
-    /// Reads the weights, under the names that Hugging Face's `BertModel` stores.
+    /// Reads the weights of a safetensors file, in f32 and under the names that Hugging Face's `BertModel` stores.
     ///
     /// # Errors
-    /// A tensor that is missing, misshapen or not finite.
-    pub fn load(k: &Kernels, config: BertConfig, weights: &Weights) -> Result<Self> {
-        load(k, config, weights).map_err(|error| gar_core::Error::from(error).into())
+    /// A file that is missing or does not hold; a tensor that is missing, misshapen or not finite.
+    pub fn load(k: &Kernels, config: BertConfig, weights: &Path) -> Result<Self> {
+        Stored::read(weights)
+            .and_then(|stored| load(k, config, &stored))
+            .map_err(|error| gar_core::Error::from(error).into())
     }
 
     /// The configuration.
@@ -175,7 +178,7 @@ impl LayerNorm {
     }
 }
 
-fn load(k: &Kernels, config: BertConfig, weights: &Weights) -> Result<Bert, KernelError> {
+fn load(k: &Kernels, config: BertConfig, weights: &Stored) -> Result<Bert, KernelError> {
     let (width, mlp) = (config.width, config.mlp_width);
     let tensor = |name: &str, shape: &[usize]| k.device.upload(&weights.tensor(name, shape)?);
     let linear = |name: &str, from: usize, to: usize| -> Result<Linear, KernelError> {

@@ -4,10 +4,11 @@
 //! name (Osprey, §4; Grasp Any Region, Table 7). The encoder is all-MiniLM-L6-v2: a BERT of six layers whose outputs are
 //! averaged over the tokens and brought to unit length. It runs on the operations of `gar-kernels`.
 mod bert;
+mod stored;
 
 use std::path::Path;
 
-use gar_core::kernels::{Kernels, Weights};
+use gar_core::kernels::Kernels;
 use gar_core::llm::Tokenizer;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -64,7 +65,6 @@ impl SentenceEncoder {
         let directory = directory.as_ref();
         let config = BertConfig::read(&directory.join("config.json"))?;
         let tokenizer = Tokenizer::open(directory).map_err(gar_core::Error::from)?;
-        let weights = Weights::open(directory).map_err(gar_core::Error::from)?;
         check_pooling(&directory.join("1_Pooling/config.json"))?;
         let limits = directory.join("sentence_bert_config.json");
         let most_tokens = match limits.is_file() {
@@ -75,7 +75,7 @@ impl SentenceEncoder {
         if most_tokens < 2 {
             return Err(field(&limits, "max_seq_length", "at least 2", most_tokens));
         }
-        let bert = Bert::load(&kernels, config, &weights)?;
+        let bert = Bert::load(&kernels, config, &directory.join("model.safetensors"))?;
         Ok(Self { kernels, tokenizer, bert, most_tokens })
     }
 

@@ -23,7 +23,7 @@ pub enum Act {
     Slowly(String, Duration),
     /// Reads, and says nothing for this long.
     Silence(Duration),
-    /// Hangs up with the request half read, so that the connection is reset.
+    /// Hangs up with the request unread, so that the connection is reset.
     Reset,
 }
 
@@ -75,33 +75,40 @@ impl Drop for FakeEndpoint {
 }
 
 fn serve(mut stream: TcpStream, act: &(dyn Fn(usize, &str) -> Act + Send + Sync), log: &Mutex<Vec<Request>>) {
-    let Some(request) = read(&mut stream) else { return };
+    let Some((request, length)) = peek(&stream) else { return };
     let text = last_text(&request.body);
     let place = {
         let mut log = log.lock().unwrap();
         log.push(request);
         log.len() - 1
     };
+    let act = act(place, &text);
+    if matches!(act, Act::Reset) {
+        // Closing with data unread resets the connection.
+        return;
+    }
+    stream.read_exact(&mut vec![0; length]).unwrap();
     // A client that went away is no failure of the endpoint.
-    let _ = answer(&mut stream, act(place, &text));
+    let _ = answer(&mut stream, act);
 }
 
-fn read(stream: &mut TcpStream) -> Option<Request> {
-    let mut bytes = Vec::new();
-    let mut piece = [0; 4096];
+/// A whole request and its length, left unread.
+fn peek(stream: &TcpStream) -> Option<(Request, usize)> {
+    let mut bytes = vec![0; 1 << 16];
     loop {
-        let count = stream.read(&mut piece).ok().filter(|&count| count > 0)?;
-        bytes.extend_from_slice(&piece[..count]);
-        let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().unwrap())
-        });
-        let body = &bytes[end + 4..];
-        if body.len() >= length.unwrap() {
-            return Some(Request { head, body: serde_json::from_slice(body).unwrap() });
+        let count = stream.peek(&mut bytes).ok().filter(|&count| count > 0)?;
+        if let Some(end) = bytes[..count].windows(4).position(|w| w == b"\r\n\r\n") {
+            let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().unwrap())
+            });
+            let whole = end + 4 + length.unwrap();
+            if count >= whole {
+                return Some((Request { head, body: serde_json::from_slice(&bytes[end + 4..whole]).unwrap() }, whole));
+            }
         }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -145,11 +152,6 @@ fn answer(stream: &mut TcpStream, act: Act) -> std::io::Result<()> {
             thread::sleep(time);
             Ok(())
         }
-        Act::Reset => {
-            // Closing with data unread resets: the client sees neither head nor end.
-            stream.set_nonblocking(true)?;
-            stream.write_all(b"HTTP/1.1 200")?;
-            Ok(())
-        }
+        Act::Reset => Ok(()),
     }
 }
