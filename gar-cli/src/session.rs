@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gar_core::kernels::Progress;
 use gar_core::llm::Sampling;
 use gar_core::prompt::{RegionSet, user_text};
 use gar_core::vision::Image;
-use gar_core::kernels::Progress;
 use gar_core::{Answer, AnswerOptions, GarBuilder, GarModel, Scene};
 use gar_eval::overlay;
 

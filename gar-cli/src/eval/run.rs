@@ -2,8 +2,8 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use gar_core::kernels::Progress;
@@ -91,7 +91,8 @@ fn report(summary: &Summary, args: &RunArgs, console: &Console) {
         console.note(&format!("{} questions were refused and have no answer, such as {id}: {reason}", refused.len()));
     }
     let before = if *resumed > 0 { format!(", {resumed} before") } else { String::new() };
-    console.note(&format!("{asked} questions asked{before}: {}", args.out.join(gar_eval::score::OUTPUT_FILE).display()));
+    console
+        .note(&format!("{asked} questions asked{before}: {}", args.out.join(gar_eval::score::OUTPUT_FILE).display()));
 }
 
 /// What tells one checkpoint from another without reading its weights: its configuration, and names and sizes of its
@@ -182,7 +183,8 @@ impl Progress for Questions {
         state.done += units;
         if !self.console.shows_bars() && state.told.elapsed() >= Self::PAUSE {
             state.told = Instant::now();
-            let left = state.begun.elapsed().as_secs_f64() / state.done.max(1) as f64 * (state.total - state.done) as f64;
+            let left =
+                state.begun.elapsed().as_secs_f64() / state.done.max(1) as f64 * (state.total - state.done) as f64;
             self.console.note(&format!("{} of {} questions, about {} left", state.done, state.total, clock(left)));
         }
     }

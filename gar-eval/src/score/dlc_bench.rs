@@ -66,7 +66,8 @@ fn mean(entry: &Entry<'_>, field: &str) -> Result<Option<f64>> {
     let Some(details) = entry.fields.get(field).filter(|value| !value.is_null()) else { return Ok(None) };
     let results: Option<Vec<f64>> =
         details.as_array().and_then(|all| all.iter().map(|detail| detail.get("eval_result")?.as_f64()).collect());
-    let results = results.ok_or_else(|| entry.wrong(field, "a list of objects with a number `eval_result`", "others"))?;
+    let results =
+        results.ok_or_else(|| entry.wrong(field, "a list of objects with a number `eval_result`", "others"))?;
     let recognised = entry.fields.get("recognition_result") != Some(&Json::Bool(false));
     let gated = results.iter().map(|&result| if recognised { result } else { result.min(0.0) });
     Ok((!results.is_empty()).then(|| gated.sum::<f64>() / results.len() as f64))
@@ -87,8 +88,10 @@ mod tests {
     fn unrecognised_objects_score_nothing() {
         let details = r#""details_positives": [{"eval_result": 1}, {"eval_result": 0.5}, {"eval_result": -1}],
                          "details_negatives": []"#;
-        let text = format!(r#"{{"1": {{{details}, "recognition_result": true}}, "avg_pos": 9,
-                              "2": {{{details}, "recognition_result": false}}}}"#);
+        let text = format!(
+            r#"{{"1": {{{details}, "recognition_result": true}}, "avg_pos": 9,
+                              "2": {{{details}, "recognition_result": false}}}}"#
+        );
         let scored = scored(&text).unwrap();
         let values: Vec<Value> = scored.outcomes.iter().map(|o| o.value).collect();
         assert_eq!(values, [Value::Score(0.5 / 3.0), Value::Score(-1.0 / 3.0)], "and no negative questions");

@@ -5,8 +5,8 @@ use serde_json::Value as Json;
 
 use super::letter::{exact, lenient};
 use super::{Layout, Outcome, Output, Overall, Scored, Value, read_output};
-use crate::json::Entry;
 use crate::Result;
+use crate::json::Entry;
 
 /// The categories of GAR-Bench-VQA: the `type` of an entry and the paper's name for it, in the paper's order.
 pub const VQA_TYPES: [(&str, &str); 7] = [
@@ -110,7 +110,8 @@ pub fn vqa_options(entry: &Entry<'_>) -> Result<Vec<String>> {
 /// [`Error::Field`](crate::Error::Field) where no option begins with it.
 pub fn vqa_answer<'a>(entry: &Entry<'a>, options: &[String]) -> Result<&'a str> {
     let answer = entry.text("answer")?;
-    let letters: Vec<String> = options.iter().map(|o| o.chars().take_while(char::is_ascii_alphabetic).collect()).collect();
+    let letters: Vec<String> =
+        options.iter().map(|o| o.chars().take_while(char::is_ascii_alphabetic).collect()).collect();
     match letters.iter().any(|letter| letter.len() == 1 && exact(letter, answer)) {
         true => Ok(answer),
         false => Err(entry.wrong("answer", &format!("one of {}", letters.join(", ")), &format!("{answer:?}"))),
@@ -220,7 +221,6 @@ pub(super) fn listed(what: &str, ids: &[String]) -> Vec<String> {
     vec![format!("{} {what}: {}{more}", ids.len(), shown.join(", "))]
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,6 +286,9 @@ mod tests {
         assert_eq!((overall.correct, overall.total), (2.0, 5.0));
         assert_eq!(scored.table().row("detailed").unwrap().total, 5.0);
         assert_eq!(scored.notes.len(), 2);
-        assert!(scored.notes[1].starts_with("1 with a verdict that is neither true nor false") && scored.notes[1].ends_with(": d"));
+        assert!(
+            scored.notes[1].starts_with("1 with a verdict that is neither true nor false")
+                && scored.notes[1].ends_with(": d")
+        );
     }
 }

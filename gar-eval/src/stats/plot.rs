@@ -18,9 +18,22 @@ const RED: [u8; 3] = [213, 94, 0];
 
 /// A thing that is drawn; places in pixels from the top left.
 enum Shape {
-    Rect { x: f64, y: f64, width: f64, height: f64, colour: [u8; 3] },
+    Rect {
+        x: f64,
+        y: f64,
+        width: f64,
+        height: f64,
+        colour: [u8; 3],
+    },
     /// `anchor` is the share of the text that lies left of `x`; `y` is its middle.
-    Text { x: f64, y: f64, anchor: f64, text: String, colour: [u8; 3], scale: usize },
+    Text {
+        x: f64,
+        y: f64,
+        anchor: f64,
+        text: String,
+        colour: [u8; 3],
+        scale: usize,
+    },
 }
 
 /// The drawing as an SVG document.
@@ -58,7 +71,9 @@ pub fn png(stats: &Stats) -> RgbImage {
     let mut picture = RgbImage::from_pixel(2 * WIDTH as u32, 2 * HEIGHT as u32, Rgb([255; 3]));
     let mut fill = |x: f64, y: f64, width: f64, height: f64, colour: [u8; 3]| {
         // A rectangle is never thinner than a pixel.
-        let span = |from: f64, length: f64| (from.round() as u32)..((from + length).round() as u32).max(from.round() as u32 + 1);
+        let span = |from: f64, length: f64| {
+            (from.round() as u32)..((from + length).round() as u32).max(from.round() as u32 + 1)
+        };
         for y in span(y, height) {
             for x in span(x, width) {
                 if let Some(pixel) = picture.get_pixel_mut_checked(x, y) {
@@ -93,9 +108,8 @@ struct Bar {
 
 fn shapes(stats: &Stats) -> Vec<Shape> {
     let most = stats.prompts.keys().next_back().copied().unwrap_or(1);
-    let prompts: Vec<Bar> = (1..=most)
-        .map(|n| Bar { label: n.to_string(), count: stats.prompts.get(&n).copied().unwrap_or(0) })
-        .collect();
+    let prompts: Vec<Bar> =
+        (1..=most).map(|n| Bar { label: n.to_string(), count: stats.prompts.get(&n).copied().unwrap_or(0) }).collect();
     let mut all = panel(20.0, "Prompts per question", "prompts", &prompts, BLUE);
     let title = format!("Mask area per question (mean {:.3} %)", stats.area_per_question.mean);
     all.extend(panel(490.0, &title, "% of the picture", &area_bars(&stats.area_per_question.values), RED));
@@ -116,7 +130,8 @@ fn area_bars(values: &[f64]) -> Vec<Bar> {
 /// One histogram, 450 pixels wide from `left` on.
 fn panel(left: f64, title: &str, axis: &str, bars: &[Bar], colour: [u8; 3]) -> Vec<Shape> {
     let (width, top, bottom) = (450.0, 70.0, 335.0);
-    let text = |x, y, anchor, text: &str, colour, scale| Shape::Text { x, y, anchor, text: text.to_owned(), colour, scale };
+    let text =
+        |x, y, anchor, text: &str, colour, scale| Shape::Text { x, y, anchor, text: text.to_owned(), colour, scale };
     let mut all = vec![text(left, 30.0, 0.0, title, INK, 2)];
     let most = bars.iter().map(|bar| bar.count).max().unwrap_or(0).max(1) as f64;
     for quarter in 0..=4 {

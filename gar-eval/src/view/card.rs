@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::json::Entry;
 use crate::run::AnswerRecord;
-use crate::score::gar_bench::{vqa_answer, vqa_category, vqa_options};
 use crate::score::exact;
+use crate::score::gar_bench::{vqa_answer, vqa_category, vqa_options};
 use crate::{Error, Result};
 
 /// One question of the page.

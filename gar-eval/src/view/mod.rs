@@ -96,8 +96,7 @@ fn save(picture: &RgbImage, path: &Path) -> Result<()> {
     let wrong = |e: image::ImageError| Error::Io { path: path.to_owned(), source: std::io::Error::other(e) };
     let longest = picture.width().max(picture.height());
     let picture = DynamicImage::from(picture.clone());
-    let picture =
-        if longest > LONGEST { picture.resize(LONGEST, LONGEST, FilterType::CatmullRom) } else { picture };
+    let picture = if longest > LONGEST { picture.resize(LONGEST, LONGEST, FilterType::CatmullRom) } else { picture };
     let mut bytes = Vec::new();
     picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY)).map_err(wrong)?;
     std::fs::write(path, bytes).map_err(Error::io(path))
