@@ -12,7 +12,8 @@ use gar_vision::{Image, ImageProcessor, PerceptionEncoder, Projector, TiledImage
 use ndarray::Array3;
 
 use crate::{
-    Error, FeatureReplay, GarConfig, ImageFeatures, PlainForm, PromptForm, RegionEncoding, ReplayBoxes, Result, Scene, Timings,
+    Error, FeatureReplay, GarConfig, ImageFeatures, PlainForm, PromptForm, RegionEncoding, ReplayBoxes, Result, Scene,
+    Timings,
     prompting::{FeatureCounts, Prompting},
 };
 

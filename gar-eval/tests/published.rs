@@ -80,3 +80,43 @@ fn dlc_and_ferret_bench() {
     let ferret = score::ferret_bench::score(&bench.join("Ferret-Bench/gar_1b/review_refer_desc.jsonl")).unwrap();
     check(&ferret, &[("refer_desc", 159.0, 284.0, "56.0"), ("overall", 159.0, 284.0, "56.0")]);
 }
+
+/// Fig. 6.
+#[test]
+fn statistics_of_the_annotations() {
+    let Some(bench) = bench() else { return };
+    let stats = gar_eval::stats::read(&bench.join("GAR-Bench/GAR-Bench-VQA.json")).unwrap();
+    let prompts = [(1, 274), (2, 43), (3, 54), (4, 33), (5, 10), (6, 6), (7, 2), (9, 2)];
+    assert_eq!(stats.prompts, prompts.into());
+    assert_eq!((stats.questions, stats.masks), (424, 772));
+    assert_eq!(format!("{:.3}", stats.area_per_question.mean), "4.418");
+}
+
+/// A loader that takes every published entry, and an output that gives the published file back, byte for byte.
+#[test]
+fn published_outputs_are_written_as_they_are() {
+    use gar_eval::benchmarks::gar_bench::{Task, load};
+    use gar_eval::run::{AnswerRecord, Answered};
+    let Some(bench) = bench() else { return };
+    let folder = bench.join("GAR-Bench");
+    for (task, file, items) in
+        [(Task::Vqa, Some("gar_1b_vqa.json"), 424), (Task::Simple, None, 97), (Task::Detailed, None, 107)]
+    {
+        let benchmark = load(task, &folder, &folder).unwrap();
+        assert_eq!(benchmark.items.len(), items, "{task:?}");
+        let Some(file) = file else { continue };
+        let published = std::fs::read_to_string(folder.join(file)).unwrap();
+        let said: Vec<serde_json::Value> = serde_json::from_str(&published).unwrap();
+        let record = |entry: &serde_json::Value| AnswerRecord {
+            id: entry["image"].as_str().unwrap().into(),
+            answer: entry["model_output"].as_str().unwrap().into(),
+            prompt_tokens: 0,
+            new_tokens: 0,
+            refused: None,
+        };
+        let records: Vec<AnswerRecord> = said.iter().map(record).collect();
+        let answers: Vec<Answered<'_>> =
+            benchmark.items.iter().zip(&records).map(|(item, record)| Answered { item, record }).collect();
+        assert!((benchmark.output)(&answers).unwrap() == published, "{file}");
+    }
+}
