@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use gar_core::ReplayBoxes;
 
+use crate::eval::EvalCommand;
 use crate::init::Preset;
 use crate::regions::RegionArgs;
 use crate::scene::SceneArgs;
@@ -47,6 +48,9 @@ pub(crate) enum Command {
     /// Draw a scene with masks, truth and questions
     #[command(after_help = EXIT_CODES)]
     Scene(SceneArgs),
+    /// Run benchmarks, score outputs, look at them
+    #[command(subcommand)]
+    Eval(EvalCommand),
     /// Print a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions(CompletionsArgs),

@@ -18,6 +18,9 @@ pub(crate) enum Error {
     /// A picture could not be encoded or written.
     #[error("{}: {source}", path.display())]
     Picture { path: PathBuf, source: image::ImageError },
+    /// A benchmark, its files or a run of it.
+    #[error(transparent)]
+    Eval(#[from] gar_eval::Error),
     /// A region flag that parsed but gives no mask.
     #[error("--{flag}: {source}")]
     Region { flag: &'static str, source: gar_core::prompt::Error },

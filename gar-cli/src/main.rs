@@ -9,10 +9,10 @@ mod ask;
 mod completions;
 mod describe;
 mod error;
+mod eval;
 mod init;
 mod inspect;
 mod output;
-mod overlay;
 mod regions;
 mod report;
 mod scene;
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Init(args) => init::run(args, &console),
         Command::Trace(args) => trace::run(args, &console),
         Command::Scene(args) => scene::run(args, &console),
+        Command::Eval(command) => eval::run(command, &console),
         Command::Completions(args) => completions::run(args),
     };
     match done {

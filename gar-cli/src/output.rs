@@ -43,9 +43,14 @@ impl Console {
         }
     }
 
+    /// Whether bars are seen.
+    pub(crate) fn shows_bars(&self) -> bool {
+        self.terminal && !self.quiet
+    }
+
     /// Bars for long work, hidden where standard error is no terminal.
     pub(crate) fn bars(&self) -> Arc<Bars> {
-        Arc::new(Bars { shown: self.terminal && !self.quiet, bar: Mutex::new(ProgressBar::hidden()) })
+        Arc::new(Bars { shown: self.shows_bars(), bar: Mutex::new(ProgressBar::hidden()) })
     }
 }
 
@@ -64,7 +69,7 @@ impl Bars {
 impl Progress for Bars {
     fn start(&self, stage: &'static str, total: u64) {
         let target = if self.shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{msg:22} {wide_bar} {percent:>3}% {elapsed}");
+        let style = ProgressStyle::with_template("{msg:22} {wide_bar} {percent:>3}% {elapsed} (left: {eta})");
         let bar = ProgressBar::with_draw_target(Some(total), target).with_message(stage);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.tick();

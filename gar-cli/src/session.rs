@@ -1,17 +1,19 @@
 //! What `describe` and `ask` share: the picture, its regions, the model and the scene, in the order that fails earliest.
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gar_core::kernels::Progress;
 use gar_core::llm::Sampling;
 use gar_core::prompt::{RegionSet, user_text};
 use gar_core::vision::Image;
-use gar_core::{Answer, AnswerOptions, GarModel, Scene};
+use gar_core::{Answer, AnswerOptions, GarBuilder, GarModel, Scene};
+use gar_eval::overlay;
 
 use crate::args::{AnswerArgs, Device, ModelArgs, SessionArgs};
 use crate::error::{Error, Result};
 use crate::output::{self, Console};
-use crate::overlay;
 use crate::report::AnswerReport;
 
 /// A picture with regions that is ready for questions.
@@ -87,21 +89,31 @@ impl Session {
 
 /// Loads a checkpoint as the flags say, after checking that it has the slots of `regions`.
 pub(crate) fn load(args: &ModelArgs, regions: Option<&RegionSet>, console: &Console) -> Result<GarModel> {
+    load_with(args, regions, console.bars(), |builder| builder)
+}
+
+/// As [`load`], with progress of one's own and with what `change` makes of the builder.
+pub(crate) fn load_with(
+    args: &ModelArgs,
+    regions: Option<&RegionSet>,
+    progress: Arc<dyn Progress>,
+    change: impl FnOnce(GarBuilder) -> GarBuilder,
+) -> Result<GarModel> {
     let Device::Cpu = args.device;
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
     }
-    let mut builder = GarModel::open(&args.directory)?.with_progress(console.bars());
+    let mut builder = GarModel::open(&args.directory)?.with_progress(progress);
     if let Some(regions) = regions {
         regions.check_slots(builder.config().prompt_slots)?;
     }
     if let Some(replay) = args.replay {
         builder = builder.with_replay_boxes(replay.into());
     }
-    Ok(builder.load()?)
+    Ok(change(builder).load()?)
 }
 
-fn answer_options(args: &AnswerArgs) -> Result<AnswerOptions> {
+pub(crate) fn answer_options(args: &AnswerArgs) -> Result<AnswerOptions> {
     let sampling = Sampling {
         temperature: args.temperature,
         top_k: args.top_k,

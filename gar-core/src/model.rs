@@ -12,7 +12,8 @@ use gar_vision::{Image, ImageProcessor, PerceptionEncoder, Projector, TiledImage
 use ndarray::Array3;
 
 use crate::{
-    Error, FeatureReplay, GarConfig, ImageFeatures, RegionEncoding, ReplayBoxes, Result, Scene, Timings,
+    Error, FeatureReplay, GarConfig, ImageFeatures, PlainForm, PromptForm, RegionEncoding, ReplayBoxes, Result, Scene,
+    Timings,
     prompting::{FeatureCounts, Prompting},
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     tower: Arc<dyn VisionTower>,
     projector: Projector,
     pub(crate) encoding: Arc<dyn RegionEncoding>,
+    form: Arc<dyn PromptForm>,
     pub(crate) prompting: Prompting,
     pub(crate) decoder: Arc<dyn Decoder>,
     pub(crate) stop_tokens: Vec<u32>,
@@ -46,6 +48,7 @@ pub struct GarBuilder {
     tower: Option<Arc<dyn VisionTower>>,
     decoder: Option<Arc<dyn Decoder>>,
     encoding: Option<Arc<dyn RegionEncoding>>,
+    form: Arc<dyn PromptForm>,
 }
 
 impl GarModel {
@@ -63,6 +66,7 @@ impl GarModel {
             tower: None,
             decoder: None,
             encoding: None,
+            form: Arc::new(PlainForm),
         })
     }
 
@@ -126,7 +130,7 @@ impl Parts {
                 Array3::from_elem((tiled.pixels.shape()[0], processor.tile_size, processor.tile_size), self.no_prompt())
             }
             false => {
-                let map = regions.label_map(self.config.prompt_slots)?;
+                let map = self.form.label_map(regions, self.config.prompt_slots)?;
                 processor.process_labels(map.view(), self.no_prompt(), &tiled.grid)?
             }
         };
@@ -199,6 +203,12 @@ impl GarBuilder {
         Self { encoding: Some(encoding), ..self }
     }
 
+    /// Puts prompts in another form; see [`PromptForm`].
+    #[must_use]
+    pub fn with_prompt_form(self, form: Arc<dyn PromptForm>) -> Self {
+        Self { form, ..self }
+    }
+
     /// The configuration as it was read.
     pub fn config(&self) -> &GarConfig {
         &self.config
@@ -210,7 +220,7 @@ impl GarBuilder {
     /// A file that is missing or does not hold, a tensor that is missing, misshapen or not finite, a tokenizer without
     /// the tokens that prompts need, parts that do not fit together.
     pub fn load(self) -> Result<GarModel> {
-        let Self { directory, config, kernels, progress, tower, decoder, encoding } = self;
+        let Self { directory, config, kernels, progress, tower, decoder, encoding, form } = self;
         let processor = ImageProcessor::open(directory.join("preprocessor_config.json"))?;
         let spec = config.tower.spec;
         if processor.tile_size != spec.tile_size {
@@ -225,7 +235,7 @@ impl GarBuilder {
         let tokenizer = Tokenizer::open(&directory)?;
         let template = ChatTemplate::open(&directory, &tokenizer)?
             .ok_or_else(|| gar_llm::Error::NoChatTemplate { dir: directory.clone() })?;
-        let prompting = Prompting::new(tokenizer, template, &config)?;
+        let prompting = Prompting::new(tokenizer, template, &config, Arc::clone(&form))?;
         let weights = Weights::open(&directory)?;
         let mask_encoder = MaskEncoder::load(&weights, &kernels, spec.width, spec.patch_size)?;
         let mllm = weights.scope("mllm.model");
@@ -263,6 +273,7 @@ impl GarBuilder {
             tower,
             projector,
             encoding,
+            form,
             prompting,
             decoder,
             stop_tokens,

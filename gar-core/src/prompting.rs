@@ -1,8 +1,10 @@
 //! From a conversation to token ids, and where the image and the regions stand in them.
+use std::sync::Arc;
+
 use gar_llm::{ChatTemplate, Message, Part, Tokenizer};
 use gar_prompt::{TokenLayout, prompt_name, user_text};
 
-use crate::{Error, GarConfig, Result};
+use crate::{Error, GarConfig, PromptForm, Result};
 
 /// The text side of a prompt: tokenizer, template and the tokens that stand for features.
 pub(crate) struct Prompting {
@@ -11,6 +13,7 @@ pub(crate) struct Prompting {
     image: (u32, String),
     /// Id and text of each slot's crop token.
     crops: Vec<(u32, String)>,
+    form: Arc<dyn PromptForm>,
 }
 
 /// Token ids of a prompt and the places of features in them.
@@ -30,20 +33,27 @@ pub(crate) struct FeatureCounts {
 
 impl Prompting {
     /// Looks up every token that a prompt needs.
-    pub(crate) fn new(tokenizer: Tokenizer, template: ChatTemplate, config: &GarConfig) -> Result<Self> {
+    pub(crate) fn new(
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        config: &GarConfig,
+        form: Arc<dyn PromptForm>,
+    ) -> Result<Self> {
         let named = |id: u32| Ok::<_, Error>((id, tokenizer.token_of(id)?));
         let image = named(config.image_token)?;
         let crops = config.crop_tokens.iter().map(|&id| named(id)).collect::<Result<_>>()?;
         for slot in 0..config.prompt_slots {
             tokenizer.id_of(&prompt_name(slot))?;
         }
-        Ok(Self { tokenizer, template, image, crops })
+        Ok(Self { tokenizer, template, image, crops, form })
     }
 
     /// The first turn of a conversation: the image, the regions and a question.
     pub(crate) fn opening(&self, slots: &[usize], question: &str, counts: FeatureCounts) -> Result<Message> {
         self.check(question)?;
-        let crop = |slot: usize| self.crops.get(slot).map(|(_, text)| text.clone()).unwrap_or_default();
+        // The label map was refused for slots that have neither.
+        let own = |slot: usize| self.crops.get(slot).map(|(_, text)| text.clone());
+        let crop = |slot| own(slot).or_else(|| self.form.crop_token(slot)).unwrap_or_default();
         let text = user_text(slots, question, counts.region, crop)?;
         Ok(Message::parts("user", [Part::Image, Part::Text(text)]))
     }
@@ -64,7 +74,8 @@ impl Prompting {
         if found != 1 {
             return Err(Error::ImagePlaceholder { token: token.clone(), found });
         }
-        let ids = self.tokenizer.encode(&text.replace(token.as_str(), &token.repeat(counts.image)), false)?;
+        let text = text.replace(token.as_str(), &token.repeat(counts.image));
+        let ids = self.tokenizer.encode(&text, self.form.adds_special_tokens())?;
         let crops: Vec<(usize, u32)> = slots.iter().filter_map(|&slot| Some((slot, self.crops.get(slot)?.0))).collect();
         let layout = TokenLayout::find(&ids, self.image.0, counts.image, &crops, counts.region)?;
         Ok(PromptTokens { ids, layout })

@@ -133,8 +133,10 @@ impl Scene {
         let mut embeds = parts.decoder.embed(k, &ids[from..])?;
         let (rows, width) = self.features.tokens.as_rows();
         let image = self.features.tokens.reshape(&[rows, width])?;
-        let pieces = std::iter::once((&layout.image, &image))
-            .chain(layout.regions.iter().map(|(_, place)| place).zip(&self.replay));
+        // A slot without a place has a form of its own in the text; see `PromptForm::crop_token`.
+        let place = |slot| layout.regions.iter().find(|(known, _)| *known == slot).map(|(_, place)| place);
+        let regions = self.replays().filter_map(|(slot, replay)| Some((place(slot)?, replay)));
+        let pieces = std::iter::once((&layout.image, &image)).chain(regions);
         for (place, features) in pieces {
             let start = place.start.max(from);
             if start < place.end {

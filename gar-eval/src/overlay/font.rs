@@ -1,7 +1,7 @@
 //! A bitmap font of 5×7 pixels for printable ASCII: crisp at any whole scale, without a file to look for.
 
 /// Rows of a glyph.
-pub(super) const HEIGHT: usize = 7;
+pub(crate) const HEIGHT: usize = 7;
 
 /// Columns of a glyph.
 const COLUMNS: usize = 5;
@@ -13,12 +13,12 @@ const ADVANCE: usize = COLUMNS + 1;
 const MISSING: [u8; HEIGHT] = [0b11111, 0b10001, 0b10001, 0b10001, 0b10001, 0b10001, 0b11111];
 
 /// Columns of a line of text.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     (text.chars().count() * ADVANCE).saturating_sub(ADVANCE - COLUMNS)
 }
 
 /// Calls `set` with column and row of each pixel of a line of text.
-pub(super) fn pixels(text: &str, mut set: impl FnMut(usize, usize)) {
+pub(crate) fn pixels(text: &str, mut set: impl FnMut(usize, usize)) {
     for (i, character) in text.chars().enumerate() {
         for (y, row) in glyph(character).iter().enumerate() {
             for x in (0..COLUMNS).filter(|x| row >> (COLUMNS - 1 - x) & 1 == 1) {

@@ -1,13 +1,14 @@
 //! The overlay: the picture with each region tinted, outlined and named, for people to look at.
 mod canvas;
-mod font;
+pub(crate) mod font;
 mod label;
 
 use gar_core::prompt::{Mask, RegionSet};
 use gar_core::vision::Image;
 use image::RgbImage;
 
-use self::canvas::{Canvas, Rgb};
+use self::canvas::Canvas;
+pub use self::canvas::Rgb;
 
 /// The colours of Okabe and Ito, which people with any common colour blindness tell apart; each slot has its own.
 const PALETTE: [Rgb; 7] = [
@@ -20,11 +21,14 @@ const PALETTE: [Rgb; 7] = [
     [0, 114, 178],   // blue
 ];
 
+/// How many colours there are before they repeat.
+pub const COLOURS: usize = PALETTE.len();
+
 /// Share of a region's colour in its pixels.
 const TINT: f32 = 0.3;
 
 /// Draws all regions over the picture: tints first, then outlines, then labels, so that nothing hides a label.
-pub(crate) fn draw(image: &Image, regions: &RegionSet) -> RgbImage {
+pub fn draw(image: &Image, regions: &RegionSet) -> RgbImage {
     let mut canvas = Canvas::new(image);
     let short = image.width().min(image.height());
     let line = (short as f32 / 250.0).clamp(2.0, 12.0);
@@ -40,7 +44,7 @@ pub(crate) fn draw(image: &Image, regions: &RegionSet) -> RgbImage {
 }
 
 /// The colour of a slot.
-fn colour(slot: usize) -> Rgb {
+pub fn colour(slot: usize) -> Rgb {
     PALETTE[slot % PALETTE.len()]
 }
 

@@ -3,7 +3,7 @@ use gar_core::vision::Image;
 use image::RgbImage;
 
 /// Red, green and blue.
-pub(super) type Rgb = [u8; 3];
+pub type Rgb = [u8; 3];
 
 /// A copy of a picture; drawing beyond its border draws nothing.
 pub(super) struct Canvas {
