@@ -9,7 +9,9 @@ mod runtime;
 use std::sync::Arc;
 
 pub use device::CudaDevice;
-pub use runtime::{Argument, Blas, Buffer, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source};
+pub use runtime::{
+    Argument, Blas, Buffer, Command, Graph, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source,
+};
 
 /// Headers that kernels may include, by the name they include them under.
 pub const HEADERS: &[(&str, &str)] = &[];
