@@ -8,6 +8,8 @@ mod runtime;
 
 use std::sync::Arc;
 
+use crate::DType;
+
 pub use device::CudaDevice;
 pub use runtime::{Argument, Blas, Buffer, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source};
 
@@ -15,8 +17,49 @@ pub use runtime::{Argument, Blas, Buffer, Kernel, Launch, Memory, Pointer, Produ
 pub const HEADERS: &[(&str, &str)] = &[];
 
 /// Every operation, on one runtime: the type that implements the traits of [`crate::ops`].
+///
+/// ```no_run
+/// # fn on(runtime: std::sync::Arc<dyn gar_kernels::cuda::Runtime>) {
+/// use gar_kernels::{DType, cuda::Cuda};
+/// let fast = Cuda::new(runtime.clone());
+/// let oracle = Cuda::new(runtime).with_plain_kernels().with_activations(DType::F32);
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cuda {
     /// The device, as tensors know it.
     pub(crate) device: Arc<CudaDevice>,
+    /// What gathered rows and embedded patches come out in.
+    pub(crate) activations: DType,
+    /// Whether every operation launches its first, plain kernel.
+    pub(crate) plain: bool,
+}
+
+impl Cuda {
+    /// Operations in bf16, each by its fastest kernel.
+    pub fn new(runtime: Arc<dyn Runtime>) -> Self {
+        Self { device: Arc::new(CudaDevice::new(runtime)), activations: DType::BF16, plain: false }
+    }
+
+    /// The same with another element type where activations begin: at gathered rows and embedded patches. F32 shows what
+    /// bf16 costs in accuracy; any other is refused by the first operation.
+    #[must_use]
+    pub fn with_activations(self, activations: DType) -> Self {
+        Self { activations, ..self }
+    }
+
+    /// The same by each operation's first kernel, plain and slow: the oracle of the faster ones.
+    #[must_use]
+    pub fn with_plain_kernels(self) -> Self {
+        Self { plain: true, ..self }
+    }
+
+    /// The device that the operations work on.
+    pub fn device(&self) -> &Arc<CudaDevice> {
+        &self.device
+    }
+
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
+        self.device.runtime()
+    }
 }
