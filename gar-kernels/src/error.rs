@@ -63,6 +63,32 @@ pub enum Error {
         /// Positions that would be needed.
         needed: usize,
     },
+    /// A device has not as much memory as was asked for. What was made before stays usable.
+    #[error("{device}: expected {asked} bytes of free memory, found {free}")]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes free.
+        free: usize,
+    },
+    /// A kernel does not compile or load, or it failed as it ran.
+    #[error("kernel {kernel}: {what}")]
+    Kernel {
+        /// Its function.
+        kernel: String,
+        /// What went wrong.
+        what: String,
+    },
+    /// A device cannot be used on this machine.
+    #[error("{device}: {why}")]
+    Unavailable {
+        /// The device.
+        device: String,
+        /// What is missing, and what to install.
+        why: String,
+    },
     /// A file could not be read.
     #[error("{}: {source}", path.display())]
     Io {

@@ -4,6 +4,8 @@
 //! launches it through a [`Runtime`]; so with every operation. Two runtimes exist: the NVIDIA driver (feature `cuda`) and the
 //! emulator (feature `emulator`), which runs the same `.cu` files on the host.
 mod device;
+#[cfg(feature = "emulator")]
+mod emulator;
 mod runtime;
 
 use std::sync::Arc;
@@ -11,10 +13,13 @@ use std::sync::Arc;
 use crate::DType;
 
 pub use device::CudaDevice;
+#[cfg(feature = "emulator")]
+pub use emulator::{Copies, Edit, Emulator, EmulatorOptions};
 pub use runtime::{Argument, Blas, Buffer, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source};
 
 /// Headers that kernels may include, by the name they include them under.
-pub const HEADERS: &[(&str, &str)] = &[];
+pub const HEADERS: &[(&str, &str)] =
+    &[("gar.cuh", include_str!("include/gar.cuh")), ("mma.cuh", include_str!("include/mma.cuh"))];
 
 /// Every operation, on one runtime: the type that implements the traits of [`crate::ops`].
 ///
