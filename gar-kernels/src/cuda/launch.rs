@@ -25,21 +25,22 @@ pub(super) fn is_aligned(pointer: Pointer) -> bool {
     pointer.0 % 16 == 0
 }
 
-/// A parameter in any stored type: its address and its type's number in `values.cuh`; address 0 for none.
+/// Where a parameter starts, and what it is stored in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parameter {
-    pub(super) pointer: Option<Pointer>,
+    pub(super) pointer: Pointer,
     dtype: DType,
 }
 
 impl Parameter {
-    pub(super) fn arguments(self) -> [Argument; 2] {
-        let number = match self.dtype {
-            DType::F16 => 1,
-            DType::BF16 => 2,
+    /// Its address (0 for none) and the number of its type in `values.cuh`.
+    pub(super) fn arguments(parameter: Option<Self>) -> [Argument; 2] {
+        let number = match parameter.map(|p| p.dtype) {
+            Some(DType::F16) => 1,
+            Some(DType::BF16) => 2,
             _ => 0,
         };
-        [self.pointer.into(), Argument::I32(number)]
+        [parameter.map(|p| p.pointer).into(), Argument::I32(number)]
     }
 }
 
@@ -82,21 +83,19 @@ impl Cuda {
         &self,
         op: &'static str,
         what: &'static str,
-        tensor: Option<&Tensor>,
+        tensor: &Tensor,
         activations: DType,
     ) -> Result<Parameter> {
-        let Some(tensor) = tensor else { return Ok(Parameter { pointer: None, dtype: activations }) };
-        let pointer = match activations {
-            DType::F32 => self.stored(op, what, tensor)?.pointer,
-            other => Some(self.operand(op, what, tensor, other)?),
-        };
-        Ok(Parameter { pointer, dtype: tensor.dtype() })
+        match activations {
+            DType::F32 => self.stored(op, what, tensor),
+            other => Ok(Parameter { pointer: self.operand(op, what, tensor, other)?, dtype: other }),
+        }
     }
 
     /// A tensor in any stored type.
     pub(super) fn stored(&self, op: &'static str, what: &'static str, tensor: &Tensor) -> Result<Parameter> {
         let pointer = self.device.pointer(op, what, tensor, STORED, "f32, f16 or bf16")?;
-        Ok(Parameter { pointer: Some(pointer), dtype: tensor.dtype() })
+        Ok(Parameter { pointer, dtype: tensor.dtype() })
     }
 
     /// One thread for each of `items` things.
@@ -114,7 +113,8 @@ impl Cuda {
     ) -> Result<()> {
         let most = i32::MAX as u32;
         let blocks = u32::try_from(blocks).ok().filter(|&b| b <= most);
-        let blocks = blocks.ok_or_else(|| Error::value(kernel.function, "blocks", format!("at most {most}"), "more"))?;
+        let blocks =
+            blocks.ok_or_else(|| Error::value(kernel.function, "blocks", format!("at most {most}"), "more"))?;
         if blocks == 0 {
             return Ok(());
         }

@@ -33,9 +33,9 @@ struct Operands {
     dims: MatMulDims,
     x: Pointer,
     w: Parameter,
-    bias: Parameter,
+    bias: Option<Parameter>,
     activation: Argument,
-    scale: Parameter,
+    scale: Option<Parameter>,
     residual: Option<Pointer>,
     y: Pointer,
 }
@@ -47,9 +47,9 @@ impl MatMul for Cuda {
         let (dims, shape) = MatMulDims::check(x, w, &epilogue)?;
         let dtype = x.dtype();
         let from = self.activation(OP, "x", x)?;
-        let weight = self.parameter(OP, "w", Some(w), dtype)?;
-        let bias = self.parameter(OP, "bias", epilogue.bias, dtype)?;
-        let scale = self.parameter(OP, "scale", epilogue.scale, dtype)?;
+        let weight = self.parameter(OP, "w", w, dtype)?;
+        let bias = epilogue.bias.map(|b| self.parameter(OP, "bias", b, dtype)).transpose()?;
+        let scale = epilogue.scale.map(|s| self.parameter(OP, "scale", s, dtype)).transpose()?;
         let residual = self.optional(OP, "residual", epilogue.residual, dtype)?;
         let (y, to) = self.device.empty(&shape, dtype)?;
         if y.is_empty() {
@@ -57,7 +57,7 @@ impl MatMul for Cuda {
         }
         let activation = Argument::I32((epilogue.activation == Activation::Gelu).into());
         let operands = Operands { dims, x: from, w: weight, bias, activation, scale, residual, y: to };
-        let vectors = dims.k % 8 == 0 && is_aligned(from) && weight.pointer.is_some_and(is_aligned);
+        let vectors = dims.k % 8 == 0 && is_aligned(from) && is_aligned(weight.pointer);
         match self.runtime().blas() {
             _ if self.plain || dtype == DType::F32 => self.by_entries(&operands, dtype)?,
             _ if dims.m <= FEW_ROWS && vectors => self.by_few_rows(&operands)?,
@@ -71,9 +71,9 @@ impl MatMul for Cuda {
 impl Cuda {
     fn by_entries(&self, o: &Operands, dtype: DType) -> Result<()> {
         let mut arguments = vec![o.x.into()];
-        arguments.extend(o.w.arguments().into_iter().chain(o.bias.arguments()));
+        arguments.extend([Some(o.w), o.bias].into_iter().flat_map(Parameter::arguments));
         arguments.push(o.activation);
-        arguments.extend(o.scale.arguments());
+        arguments.extend(Parameter::arguments(o.scale));
         let items = o.dims.m * o.dims.n;
         arguments.extend([o.residual.into(), o.y.into(), int(OP, "w", o.dims.n)?, int(OP, "w", o.dims.k)?]);
         arguments.push(Argument::U64(items as u64));
@@ -82,8 +82,8 @@ impl Cuda {
 
     fn by_few_rows(&self, o: &Operands) -> Result<()> {
         let MatMulDims { m, n, k } = o.dims;
-        let operands = [o.x.into(), o.w.pointer.into(), o.bias.pointer.into(), o.activation, o.scale.pointer.into()];
-        let mut arguments = operands.to_vec();
+        let [bias, scale] = [o.bias, o.scale].map(|p| p.map(|p| p.pointer).into());
+        let mut arguments = vec![o.x.into(), o.w.pointer.into(), bias, o.activation, scale];
         arguments.extend([o.residual.into(), o.y.into(), int(OP, "x", m)?, int(OP, "w", n)?, int(OP, "w", k)?]);
         self.launch_blocks(&few(m.div_ceil(8)), n.div_ceil(FEW_COLUMNS), FEW_THREADS, &arguments)
     }
@@ -91,15 +91,15 @@ impl Cuda {
     /// The library adds bias and residual where nothing stands between them; else a kernel goes over the result once more.
     fn by_library(&self, blas: &dyn Blas, o: &Operands, epilogue: &Epilogue<'_>) -> Result<()> {
         let MatMulDims { m, n, k } = o.dims;
-        let Some(w) = o.w.pointer else { return Ok(()) };
+        let [bias, scale] = [o.bias, o.scale].map(|p| p.map(|p| p.pointer));
         let whole = epilogue.activation == Activation::Identity && epilogue.scale.is_none();
         let residual = o.residual.filter(|_| whole);
-        blas.matmul(&Product { m, n, k, x: o.x, w, y: o.y, bias: o.bias.pointer, residual })?;
+        blas.matmul(&Product { m, n, k, x: o.x, w: o.w.pointer, y: o.y, bias, residual })?;
         if whole {
             return Ok(());
         }
-        let mut arguments = vec![o.y.into(), o.activation, o.scale.pointer.into(), o.residual.into(), int(OP, "w", n)?];
-        let aligned = [Some(o.y), o.scale.pointer, o.residual].into_iter().flatten().all(is_aligned);
+        let mut arguments = vec![o.y.into(), o.activation, scale.into(), o.residual.into(), int(OP, "w", n)?];
+        let aligned = [Some(o.y), scale, o.residual].into_iter().flatten().all(is_aligned);
         match u32::try_from(m * n / 8).ok().filter(|_| n % 8 == 0 && aligned) {
             Some(items) => {
                 arguments.push(Argument::U32(items));

@@ -3,9 +3,19 @@
 //! `ops/attention.rs` says what attention is, `cuda/attention.cu` computes it, `cuda/attention.rs` checks, chooses a tile and
 //! launches it through a [`Runtime`]; so with every operation. Two runtimes exist: the NVIDIA driver (feature `cuda`) and the
 //! emulator (feature `emulator`), which runs the same `.cu` files on the host.
+mod argmax;
 mod device;
 #[cfg(feature = "emulator")]
 mod emulator;
+mod launch;
+mod matmul;
+mod norm;
+mod patch_embed;
+mod pointwise;
+mod pool;
+mod roi_align;
+mod rotary;
+mod rows;
 mod runtime;
 
 use std::sync::Arc;
@@ -18,8 +28,27 @@ pub use emulator::{Copies, Edit, Emulator, EmulatorOptions};
 pub use runtime::{Argument, Blas, Buffer, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source};
 
 /// Headers that kernels may include, by the name they include them under.
-pub const HEADERS: &[(&str, &str)] =
-    &[("gar.cuh", include_str!("include/gar.cuh")), ("mma.cuh", include_str!("include/mma.cuh"))];
+pub const HEADERS: &[(&str, &str)] = &[
+    ("gar.cuh", include_str!("include/gar.cuh")),
+    ("mma.cuh", include_str!("include/mma.cuh")),
+    ("values.cuh", include_str!("include/values.cuh")),
+];
+
+/// Every kernel that the wrappers launch, in every specialisation that does not depend on a model's sizes.
+pub fn kernels() -> Vec<Kernel> {
+    [
+        argmax::kernels(),
+        matmul::kernels(),
+        norm::kernels(),
+        patch_embed::kernels(),
+        pointwise::kernels(),
+        pool::kernels(),
+        roi_align::kernels(),
+        rotary::kernels(),
+        rows::kernels(),
+    ]
+    .concat()
+}
 
 /// Every operation, on one runtime: the type that implements the traits of [`crate::ops`].
 ///

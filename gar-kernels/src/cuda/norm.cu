@@ -32,8 +32,7 @@ constexpr int VECTORS = 4;
 
 // One block a row; width is a multiple of 8.
 extern "C" __global__ void __launch_bounds__(512)
-    norm_row(const GAR_T* x, const GAR_T* weight, const GAR_T* bias, GAR_T* y, int width, float eps,
-                                int centre) {
+    norm_row(const GAR_T* x, const GAR_T* weight, const GAR_T* bias, GAR_T* y, int width, float eps, int centre) {
     __shared__ float scratch[WARP];
     const GAR_T* from = x + (size_t)blockIdx.x * width;
     float value[VECTORS][8], sum = 0.0f;

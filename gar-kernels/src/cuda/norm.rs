@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm on CUDA.
 use super::{
-    Argument, Cuda, Kernel, Pointer, Source,
-    launch::{int, is_aligned, typed, typed_all},
+    Argument, Cuda, Kernel, Source,
+    launch::{Parameter, int, is_aligned, typed, typed_all},
 };
 use crate::{
     Result, Tensor,
@@ -24,27 +24,28 @@ impl Norm for Cuda {
         let (rows, width) = spec.check(x)?;
         let dtype = x.dtype();
         let from = self.activation(OP, "x", x)?;
-        let weight = self.parameter(OP, "weight", Some(spec.weight), dtype)?;
-        let bias = self.parameter(OP, "bias", spec.bias, dtype)?;
+        let weight = self.parameter(OP, "weight", spec.weight, dtype)?;
+        let bias = spec.bias.map(|b| self.parameter(OP, "bias", b, dtype)).transpose()?;
         let (y, to) = self.device.empty(x.shape(), dtype)?;
         if y.is_empty() {
             return Ok(y);
         }
-        let rest = [int(OP, "x", width)?, Argument::F32(spec.eps), Argument::I32((spec.kind == NormKind::Layer).into())];
+        let rest =
+            [int(OP, "x", width)?, Argument::F32(spec.eps), Argument::I32((spec.kind == NormKind::Layer).into())];
         let one_type = [Some(spec.weight), spec.bias].iter().flatten().all(|p| p.dtype() == dtype);
         if self.plain || !one_type {
             let mut arguments = vec![from.into()];
-            arguments.extend(weight.arguments().into_iter().chain(bias.arguments()));
+            arguments.extend(Parameter::arguments(Some(weight)).into_iter().chain(Parameter::arguments(bias)));
             arguments.extend([to.into(), int(OP, "x", rows)?]);
             arguments.extend(rest);
             self.launch_items(&typed(&SOURCE, "norm_plain", dtype), rows, &arguments)?;
             return Ok(y);
         }
-        let mut arguments: Vec<Argument> = vec![from.into(), weight.pointer.into(), bias.pointer.into(), to.into()];
+        let bias = bias.map(|b| b.pointer);
+        let mut arguments: Vec<Argument> = vec![from.into(), weight.pointer.into(), bias.into(), to.into()];
         arguments.extend(rest);
-        let aligned = |p: Option<Pointer>| p.is_none_or(is_aligned);
-        let kept = width % 8 == 0 && width <= MOST_KEPT && is_aligned(from);
-        let function = match kept && aligned(weight.pointer) && aligned(bias.pointer) {
+        let aligned = is_aligned(from) && is_aligned(weight.pointer) && bias.is_none_or(is_aligned);
+        let function = match aligned && width % 8 == 0 && width <= MOST_KEPT {
             true => "norm_row",
             false => "norm_wide",
         };

@@ -1,7 +1,7 @@
 //! Patch embedding on CUDA: patches cut into rows, one matrix product, tokens joined.
 use super::{
     Argument, Cuda, Kernel, Source,
-    launch::{int, typed, typed_all},
+    launch::{Parameter, int, typed, typed_all},
 };
 use crate::{
     Result, Tensor,
@@ -20,7 +20,7 @@ impl PatchEmbed for Cuda {
         let dims = spec.check(pixels)?;
         let PatchDims { batch, channels, side, patch, width, grid, tokens } = dims;
         let (patches, k, dtype) = (grid * grid, channels * patch * patch, self.activations);
-        let [from, number] = self.stored(OP, "pixels", pixels)?.arguments();
+        let [from, number] = Parameter::arguments(Some(self.stored(OP, "pixels", pixels)?));
         let (rows, to) = self.device.empty(&[batch, patches, k], dtype)?;
         self.activation(OP, "activations", &rows)?;
         if !rows.is_empty() {
@@ -35,14 +35,15 @@ impl PatchEmbed for Cuda {
         if spec.class_token.is_none() && spec.positions.is_none() {
             return Ok(embedded);
         }
-        let class_token = self.parameter(OP, "class_token", spec.class_token, dtype)?;
-        let positions = self.parameter(OP, "positions", spec.positions, dtype)?;
+        let parameter = |what, tensor: Option<&Tensor>| tensor.map(|t| self.parameter(OP, what, t, dtype)).transpose();
+        let class_token = parameter("class_token", spec.class_token)?;
+        let positions = parameter("positions", spec.positions)?;
         let (y, to) = self.device.empty(&[batch, tokens, width], dtype)?;
         if y.is_empty() {
             return Ok(y);
         }
         let mut arguments = vec![self.activation(OP, "patches", &embedded)?.into()];
-        arguments.extend(class_token.arguments().into_iter().chain(positions.arguments()));
+        arguments.extend([class_token, positions].into_iter().flat_map(Parameter::arguments));
         let front = Argument::I32(i32::from(spec.class_token.is_some()));
         arguments.extend([to.into(), front, int(OP, "pixels", patches)?, int(OP, "weight", width)?]);
         arguments.push(Argument::U64(y.len() as u64));

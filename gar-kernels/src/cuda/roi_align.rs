@@ -17,32 +17,31 @@ pub(super) fn kernels() -> Vec<Kernel> {
 
 impl RoiAlign for Cuda {
     fn roi_align(&self, map: &Tensor, boxes: &[RoiBox], spec: &RoiAlignSpec) -> Result<Tensor> {
-        let dims = spec.check(map, boxes)?;
-        let [rows, columns] = spec.output;
-        self.align(map, boxes, spec, dims, &[boxes.len(), rows, columns, dims.channels])
+        self.align(map, boxes, spec, spec.check(map, boxes)?, false)
     }
 
     fn roi_align_planar(&self, map: &Tensor, boxes: &[RoiBox], spec: &RoiAlignSpec) -> Result<Tensor> {
-        let dims = spec.check_planar(map, boxes)?;
-        let [rows, columns] = spec.output;
-        self.align(map, boxes, spec, dims, &[boxes.len(), dims.channels, rows, columns])
+        self.align(map, boxes, spec, spec.check_planar(map, boxes)?, true)
     }
 }
 
 impl Cuda {
-    /// Channels last or first, as the shape of the result says.
+    /// Channels last, or first where `planar`.
     fn align(
         &self,
         map: &Tensor,
         boxes: &[RoiBox],
         spec: &RoiAlignSpec,
         dims: RoiAlignDims,
-        shape: &[usize; 4],
+        planar: bool,
     ) -> Result<Tensor> {
         let [rows, columns] = spec.output;
-        let planar = shape[2..] == spec.output && map.shape()[0] == dims.channels && map.shape()[2] == dims.width;
+        let shape = match planar {
+            true => [boxes.len(), dims.channels, rows, columns],
+            false => [boxes.len(), rows, columns, dims.channels],
+        };
         let from = self.activation(OP, "map", map)?;
-        let (y, to) = self.device.empty(shape, map.dtype())?;
+        let (y, to) = self.device.empty(&shape, map.dtype())?;
         if y.is_empty() {
             return Ok(y);
         }

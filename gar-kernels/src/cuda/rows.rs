@@ -3,7 +3,7 @@ use std::collections::HashMap;
 
 use super::{
     Argument, Cuda, Kernel, Pointer, Source,
-    launch::{int, is_aligned, typed, typed_all},
+    launch::{Parameter, int, is_aligned, typed, typed_all},
 };
 use crate::{
     DType, Error, Result, Tensor,
@@ -31,7 +31,7 @@ impl Rows for Cuda {
             return Ok(y);
         }
         let (_index, index) = self.device.values(index)?;
-        let vectors = self.vectors(width, y.dtype(), from.pointer.filter(|_| table.dtype() == y.dtype()));
+        let vectors = self.vectors(width, y.dtype(), Some(from.pointer).filter(|_| table.dtype() == y.dtype()));
         if let Some(vectors) = vectors {
             let items = y.len() / width * vectors;
             let count = Argument::U64(items as u64);
@@ -39,7 +39,7 @@ impl Rows for Cuda {
             self.launch_items(&typed(&SOURCE, "gather_16", DType::BF16), items, &arguments)?;
             return Ok(y);
         }
-        let [from, number] = from.arguments();
+        let [from, number] = Parameter::arguments(Some(from));
         let arguments = [from, number, index, to.into(), int(OP, "table", width)?, Argument::U64(y.len() as u64)];
         self.launch_items(&typed(&SOURCE, "gather_plain", y.dtype()), y.len(), &arguments)?;
         Ok(y)
