@@ -13,9 +13,7 @@ use std::{
 
 use gar_kernels::{
     Error, Result,
-    cuda::{
-        Argument, Buffer, Command, Graph, Kernel, Launch, Memory, Pointer, Properties, Recorder, Runtime, Source,
-    },
+    cuda::{Argument, Buffer, Command, Graph, Kernel, Launch, Memory, Pointer, Properties, Recorder, Runtime, Source},
 };
 use proptest::prelude::*;
 

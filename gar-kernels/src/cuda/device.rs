@@ -25,7 +25,7 @@ impl CudaDevice {
     ///
     /// # Errors
     /// When memory runs out.
-    pub(super) fn empty(&self, shape: &[usize], dtype: DType) -> Result<(Tensor, Pointer)> {
+    pub fn empty(&self, shape: &[usize], dtype: DType) -> Result<(Tensor, Pointer)> {
         let bytes = shape.iter().product::<usize>() * dtype.size();
         // An empty tensor has an address like any other.
         let buffer = self.runtime.allocate(bytes.max(1))?;
@@ -37,7 +37,7 @@ impl CudaDevice {
     ///
     /// # Errors
     /// [`Error::Device`] for a tensor of another device, [`Error::DType`] for an element type that is not in `accepted`.
-    pub(super) fn pointer(
+    pub fn pointer(
         &self,
         op: &'static str,
         what: &'static str,
@@ -63,7 +63,7 @@ impl CudaDevice {
     ///
     /// # Errors
     /// When memory runs out.
-    pub(super) fn values<T: bytemuck::NoUninit>(&self, values: &[T]) -> Result<(Arc<Buffer>, Argument)> {
+    pub fn values<T: bytemuck::NoUninit>(&self, values: &[T]) -> Result<(Arc<Buffer>, Argument)> {
         let buffer = self.runtime.values(bytemuck::cast_slice(values))?;
         let argument = buffer.pointer().into();
         Ok((buffer, argument))

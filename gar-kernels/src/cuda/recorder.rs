@@ -94,10 +94,7 @@ impl Recorder {
     }
 
     fn command(&self, command: Command) -> Result<()> {
-        self.either(
-            |replay| replay.command(&*self.inner, command.clone()),
-            |inner| run(inner, &command),
-        )
+        self.either(|replay| replay.command(&*self.inner, command.clone()), |inner| run(inner, &command))
     }
 }
 
@@ -133,9 +130,7 @@ impl Runtime for Recorder {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Arc<Buffer>> {
-        self.with_room(|| {
-            self.either(|replay| replay.allocate(&*self.inner, bytes), |inner| inner.allocate(bytes))
-        })
+        self.with_room(|| self.either(|replay| replay.allocate(&*self.inner, bytes), |inner| inner.allocate(bytes)))
     }
 
     fn write(&self, to: Pointer, bytes: &[u8]) -> Result<()> {

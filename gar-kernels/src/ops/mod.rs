@@ -22,7 +22,7 @@ pub use norm::{Norm, NormKind, NormSpec};
 pub use patch_embed::{PatchDims, PatchEmbed, PatchSpec};
 pub use pointwise::Pointwise;
 pub use pool::{Pool, PoolDims, PoolSpec};
-pub use roi_align::{RoiAlign, RoiAlignDims, RoiAlignSpec, RoiBox};
+pub use roi_align::{RoiAlign, RoiAlignDims, RoiAlignSpec, RoiBox, RoiSide};
 pub use rotary::{Pairing, Rotary, RotaryDims, RotarySpec};
 pub use rows::Rows;
 pub(crate) use rows::check_gather;
