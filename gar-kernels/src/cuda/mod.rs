@@ -25,7 +25,9 @@ use crate::DType;
 pub use device::CudaDevice;
 #[cfg(feature = "emulator")]
 pub use emulator::{Copies, Edit, Emulator, EmulatorOptions};
-pub use runtime::{Argument, Blas, Buffer, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source};
+pub use runtime::{
+    Argument, Blas, Buffer, Command, Graph, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source,
+};
 
 /// Headers that kernels may include, by the name they include them under.
 pub const HEADERS: &[(&str, &str)] = &[
