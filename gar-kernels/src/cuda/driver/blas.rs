@@ -27,6 +27,8 @@ use crate::{
 
 /// Scratch memory: what NVIDIA recommends for Hopper, more than older chips need.
 const WORKSPACE: usize = 32 << 20;
+/// `CUBLAS_OP_T`, of an enumeration that belongs to another library's header.
+const TRANSPOSED: i32 = 1;
 
 /// cuBLASLt on one device, with what it chose for each kind of product.
 pub(super) struct MatrixLibrary {
@@ -128,7 +130,7 @@ impl Plan {
             // SAFETY: plain numbers, filled in below.
             algorithm: unsafe { std::mem::zeroed() },
         };
-        plan.product.set(D::CUBLASLT_MATMUL_DESC_TRANSA, &sys::cublasOperation_t::CUBLAS_OP_T)?;
+        plan.product.set(D::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;
         if let Some(bias) = bias {
             plan.product.set(D::CUBLASLT_MATMUL_DESC_EPILOGUE, &sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS)?;
             plan.product.set(D::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.0)?;

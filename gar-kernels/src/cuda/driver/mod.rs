@@ -20,38 +20,13 @@ use std::sync::{Arc, Mutex};
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, sys};
 
-use super::{
-    Argument, Blas, Buffer, Command, Cuda, Graph, Kernel, Launch, Pointer, Product, Properties, Recorder, Runtime,
-};
-use crate::{Error, Kernels, Result};
+use super::{Argument, Blas, Buffer, Command, Graph, Kernel, Launch, Pointer, Product, Properties, Runtime};
+use crate::{Error, Result};
 use blas::MatrixLibrary;
 pub use cache::{CacheKey, KernelCache};
 pub use compiler::{Compiled, Compiler, architecture};
 use programs::Programs;
 use queue::Queue;
-
-impl Kernels {
-    /// Every operation on a CUDA device, bf16 with f32 sums; `ordinal` counts the devices that the driver shows.
-    ///
-    /// Memory comes from a pool that keeps what it once had; kernels are compiled when they are first launched, and kept on
-    /// disk ([`KernelCache`]). Work that repeats is recorded ([`Recorder`]).
-    ///
-    /// ```no_run
-    /// # use std::sync::Arc;
-    /// # use gar_kernels::{Kernels, Result, ops::Attention};
-    /// # fn with(mine: Arc<dyn Attention>) -> Result<Kernels> {
-    /// let kernels = Kernels { attention: mine, ..Kernels::cuda(0)? };
-    /// # Ok(kernels)
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] for a library that is missing, with what to install, and where there is no such device;
-    /// [`Error::Driver`] for what the driver refuses.
-    pub fn cuda(ordinal: usize) -> Result<Self> {
-        Ok(Self::from(Cuda::new(Arc::new(Recorder::new(Arc::new(Driver::open(ordinal)?))))))
-    }
-}
 
 /// One CUDA device.
 #[derive(Debug)]
@@ -68,7 +43,7 @@ impl Driver {
     /// Opens a device.
     ///
     /// # Errors
-    /// As [`Kernels::cuda`].
+    /// As [`Kernels::cuda`](crate::Kernels::cuda).
     pub fn open(ordinal: usize) -> Result<Self> {
         let name: Arc<str> = format!("cuda:{ordinal}").into();
         let unavailable = |why: String| Error::Unavailable { device: name.to_string(), why };
