@@ -88,7 +88,8 @@ impl Cuda {
     /// bf16 costs in accuracy; any other is refused by the first operation.
     #[must_use]
     pub fn with_activations(self, activations: DType) -> Self {
-        Self { activations, ..self }
+        let weights = (activations == DType::BF16).then_some(DType::BF16);
+        Self { activations, device: Arc::new(self.device.with_weights(weights)), ..self }
     }
 
     /// The same by each operation's first kernel, plain and slow: the oracle of the faster ones.
