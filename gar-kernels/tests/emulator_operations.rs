@@ -86,11 +86,9 @@ fn planted_errors_in_rows_and_their_sums() {
     plant("a lost warp", argmax, edit("threadIdx.x < blockDim.x / WARP ?", "threadIdx.x + 1 < blockDim.x / WARP ?"));
     plant("the last of equals", argmax, edit("b.index < a.index", "b.index > a.index"));
     plant("no ragged start", argmax, edit("head = min(head, width);", "head = 0;"));
-    plant(
-        "a swapped move",
-        rows,
-        Edit { file: "rows", from: "store16(y + (size_t)move[0]", to: "store16(y + (size_t)move[1]" },
-    );
+    let place = "table + (size_t)index[item / vectors] * vectors + item % vectors";
+    let edit = Edit { file: "rows", from: place, to: "table + (size_t)index[item / vectors] * vectors" };
+    plant("a row of first vectors", rows, edit);
 }
 
 #[test]
