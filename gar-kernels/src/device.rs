@@ -31,4 +31,18 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the device is lost.
     fn synchronize(&self) -> Result<()>;
+
+    /// Runs `work`, once and now.
+    ///
+    /// Work that is done again and again under one `key` and asks for the same operations on the same shapes, as the steps
+    /// of a decoder do, may be recorded, so that it is started faster the next times. Results are the same either way.
+    /// Work that asks for something else than last time is welcome; it is then recorded anew.
+    ///
+    /// # Errors
+    /// A failure on the device that `work` itself did not see; its results are then void.
+    fn repeat(&self, key: u64, work: &mut dyn FnMut()) -> Result<()> {
+        let _ = key;
+        work();
+        Ok(())
+    }
 }

@@ -64,9 +64,7 @@ impl CudaDevice {
     /// # Errors
     /// When memory runs out.
     pub fn values<T: bytemuck::NoUninit>(&self, values: &[T]) -> Result<(Arc<Buffer>, Argument)> {
-        let bytes: &[u8] = bytemuck::cast_slice(values);
-        let buffer = self.runtime.allocate(bytes.len().max(1))?;
-        self.runtime.write(buffer.pointer(), bytes)?;
+        let buffer = self.runtime.values(bytemuck::cast_slice(values))?;
         let argument = buffer.pointer().into();
         Ok((buffer, argument))
     }
@@ -109,6 +107,10 @@ impl Device for CudaDevice {
 
     fn synchronize(&self) -> Result<()> {
         self.runtime.synchronize()
+    }
+
+    fn repeat(&self, key: u64, work: &mut dyn FnMut()) -> Result<()> {
+        self.runtime.repeat(key, work)
     }
 }
 

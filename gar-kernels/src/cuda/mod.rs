@@ -5,6 +5,8 @@
 //! emulator (feature `emulator`), which runs the same `.cu` files on the host.
 mod argmax;
 mod device;
+#[cfg(feature = "cuda")]
+mod driver;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod launch;
@@ -13,6 +15,8 @@ mod norm;
 mod patch_embed;
 mod pointwise;
 mod pool;
+mod recorder;
+mod recording;
 mod roi_align;
 mod rotary;
 mod rows;
@@ -23,9 +27,14 @@ use std::sync::Arc;
 use crate::DType;
 
 pub use device::CudaDevice;
+#[cfg(feature = "cuda")]
+pub use driver::{CacheKey, Compiled, Compiler, Driver, KernelCache, architecture};
 #[cfg(feature = "emulator")]
 pub use emulator::{Copies, Edit, Emulator, EmulatorOptions};
-pub use runtime::{Argument, Blas, Buffer, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source};
+pub use recorder::{Recorder, Recordings};
+pub use runtime::{
+    Argument, Blas, Buffer, Command, Graph, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source,
+};
 
 /// Headers that kernels may include, by the name they include them under.
 pub const HEADERS: &[(&str, &str)] = &[

@@ -47,6 +47,17 @@ pub trait Runtime: Send + Sync + fmt::Debug {
     /// When the device is lost.
     fn copy(&self, from: Pointer, to: Pointer, bytes: usize) -> Result<()>;
 
+    /// Plain values as device memory: indices, boxes, positions. The buffer must live until the launch that reads it.
+    ///
+    /// # Errors
+    /// As [`allocate`](Runtime::allocate) and [`write`](Runtime::write).
+    fn values(&self, bytes: &[u8]) -> Result<Arc<Buffer>> {
+        // No values have an address like any others.
+        let buffer = self.allocate(bytes.len().max(1))?;
+        self.write(buffer.pointer(), bytes)?;
+        Ok(buffer)
+    }
+
     /// Compiles the kernel where that has not been done, and launches it.
     ///
     /// # Errors
@@ -56,6 +67,25 @@ pub trait Runtime: Send + Sync + fmt::Debug {
     /// A tuned matrix product, where there is one; without it the wrapper launches its own kernel.
     fn blas(&self) -> Option<&dyn Blas> {
         None
+    }
+
+    /// Commands put together, to be started with one call; nothing where that gains nothing.
+    ///
+    /// # Errors
+    /// What the device refuses.
+    fn graph(&self, commands: &[Command]) -> Result<Option<Box<dyn Graph>>> {
+        let _ = commands;
+        Ok(None)
+    }
+
+    /// As [`Device::repeat`](crate::Device::repeat).
+    ///
+    /// # Errors
+    /// A failure that `work` itself did not see.
+    fn repeat(&self, key: u64, work: &mut dyn FnMut()) -> Result<()> {
+        let _ = key;
+        work();
+        Ok(())
     }
 
     /// Waits until everything launched is done.
@@ -80,8 +110,8 @@ pub struct Properties {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pointer(pub u64);
 
-/// One `.cu` file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One `.cu` file. Within one build its name fixes its text, so two of one name are equal.
+#[derive(Clone, Copy, Debug)]
 pub struct Source {
     /// Name without ending, for messages and the cache: `roi_align`.
     pub name: &'static str,
@@ -126,6 +156,47 @@ pub enum Argument {
     F32(f32),
 }
 
+/// Work on device memory that can be put into a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// [`Runtime::launch`].
+    Launch {
+        /// What is launched.
+        kernel: Kernel,
+        /// Grid and block.
+        launch: Launch,
+        /// Its arguments.
+        arguments: Vec<Argument>,
+    },
+    /// [`Blas::matmul`].
+    Product(Product),
+    /// [`Runtime::copy`].
+    Copy {
+        /// Start of the source.
+        from: Pointer,
+        /// Start of the destination.
+        to: Pointer,
+        /// Length.
+        bytes: usize,
+    },
+    /// [`Runtime::zero`].
+    Zero {
+        /// Start.
+        at: Pointer,
+        /// Length.
+        bytes: usize,
+    },
+}
+
+/// Commands that are started together.
+pub trait Graph: Send + Sync {
+    /// Runs all of them, in their order, after everything launched before.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    fn launch(&self) -> Result<()>;
+}
+
 /// `y = epilogue(x · wᵀ)` with bf16 operands and f32 sums.
 pub trait Blas: Send + Sync {
     /// Runs one product.
@@ -136,7 +207,7 @@ pub trait Blas: Send + Sync {
 }
 
 /// One product: `x` [m, k] and `w` [n, k], both row-major bf16, to `y` [m, n] in bf16.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Product {
     /// Rows of `x`.
     pub m: usize,
@@ -180,6 +251,11 @@ impl Buffer {
     pub fn pointer(&self) -> Pointer {
         Pointer(self.address)
     }
+
+    /// The device it lies on.
+    pub(super) fn device_name(&self) -> Arc<str> {
+        self.device.clone()
+    }
 }
 
 impl Storage for Buffer {
@@ -216,9 +292,16 @@ impl Pointer {
     }
 }
 
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Source {}
+
 impl std::hash::Hash for Source {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        // The text of a source is fixed by its name within one build.
         self.name.hash(state);
     }
 }
