@@ -53,7 +53,7 @@ macro_rules! suites {
         }
     };
 }
-suites!(matmul, norm, rotary, roi_align, pool, pointwise, rows, patch_embed, argmax);
+suites!(matmul, norm, rotary, roi_align, pool, pointwise, rows, patch_embed, argmax, sample);
 
 /// The suite finds the planted error, in bf16 and with the kernels that are used by default.
 fn plant(what: &str, suite: Suite, edit: Edit) {
@@ -86,6 +86,14 @@ fn planted_errors_in_rows_and_their_sums() {
     plant("a lost warp", argmax, edit("threadIdx.x < blockDim.x / WARP ?", "threadIdx.x + 1 < blockDim.x / WARP ?"));
     plant("the last of equals", argmax, edit("b.index < a.index", "b.index > a.index"));
     plant("no ragged start", argmax, edit("head = min(head, width);", "head = 0;"));
+    let edit = |from, to| Edit { file: "sampling", from, to };
+    plant(
+        "a temperature forgotten",
+        sample,
+        edit("div_rn(add_rn(value[i], -top), draw.temperature)", "add_rn(value[i], -top)"),
+    );
+    plant("a border one entry late", sample, edit(">= wanted) high = middle", "> wanted) high = middle"));
+    plant("keys one bit short", sample, edit("(bits & 0x7fffffffu) + 1", "((bits & 0x7fffffffu) >> 20 << 20) + 1"));
     let place = "table + (size_t)index[item / vectors] * vectors + item % vectors";
     let edit = Edit { file: "rows", from: place, to: "table + (size_t)index[item / vectors] * vectors" };
     plant("a row of first vectors", rows, edit);
