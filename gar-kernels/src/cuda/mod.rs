@@ -21,6 +21,7 @@ mod roi_align;
 mod rotary;
 mod rows;
 mod runtime;
+mod sampling;
 
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ pub fn kernels() -> Vec<Kernel> {
         roi_align::kernels(),
         rotary::kernels(),
         rows::kernels(),
+        sampling::kernels(),
     ]
     .concat()
 }

@@ -20,7 +20,8 @@ impl From<Cuda> for Kernels {
             pointwise: cuda.clone(),
             rows: cuda.clone(),
             patch_embed: cuda.clone(),
-            argmax: cuda,
+            argmax: cuda.clone(),
+            sample: cuda,
         }
     }
 }
