@@ -4,6 +4,7 @@
 //! launches it through a [`Runtime`]; so with every operation. Two runtimes exist: the NVIDIA driver (feature `cuda`) and the
 //! emulator (feature `emulator`), which runs the same `.cu` files on the host.
 mod argmax;
+mod attention;
 mod device;
 #[cfg(feature = "emulator")]
 mod emulator;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use crate::DType;
 
+pub use attention::{FlashAttention, FlashTile};
 pub use device::CudaDevice;
 #[cfg(feature = "emulator")]
 pub use emulator::{Copies, Edit, Emulator, EmulatorOptions};
@@ -31,6 +33,7 @@ pub use runtime::{
 
 /// Headers that kernels may include, by the name they include them under.
 pub const HEADERS: &[(&str, &str)] = &[
+    ("flash.cuh", include_str!("include/flash.cuh")),
     ("gar.cuh", include_str!("include/gar.cuh")),
     ("mma.cuh", include_str!("include/mma.cuh")),
     ("values.cuh", include_str!("include/values.cuh")),
@@ -40,6 +43,7 @@ pub const HEADERS: &[(&str, &str)] = &[
 pub fn kernels() -> Vec<Kernel> {
     [
         argmax::kernels(),
+        attention::kernels(),
         matmul::kernels(),
         norm::kernels(),
         patch_embed::kernels(),
