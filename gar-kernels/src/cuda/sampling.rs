@@ -34,7 +34,7 @@ impl Sample for Cuda {
         if rows == 0 {
             return Ok(Vec::new());
         }
-        let (mut seen, mut asked) = (Vec::new(), Vec::with_capacity(rows));
+        let (mut seen, mut asked) = (Vec::<u32>::new(), Vec::with_capacity(rows));
         for draw in draws {
             let start = seen.len();
             if draw.repetition_penalty != 1.0 {
@@ -49,10 +49,8 @@ impl Sample for Cuda {
         let (_numbers, numbers) = self.device.empty(&[rows, width], DType::U32)?;
         let (_weights, weights) = self.device.empty(&[rows, width, 2], DType::U32)?;
         let (_chosen, to) = self.device.empty(&[rows, 2], DType::U32)?;
-        let scratch = [keys.into(), numbers.into(), weights.into()];
-        let mut arguments = vec![from.into(), asked, seen];
-        arguments.extend(scratch);
-        arguments.extend([to.into(), Argument::U32(width as u32)]);
+        let [keys, numbers, weights, chosen] = [keys, numbers, weights, to].map(Argument::from);
+        let arguments = [from.into(), asked, seen, keys, numbers, weights, chosen, Argument::U32(width as u32)];
         // Short rows need no more threads than they have entries.
         let threads = width.next_multiple_of(32).min(THREADS) as u32;
         self.launch_blocks(&typed(&SOURCE, "sample", logits.dtype()), rows, threads, &arguments)?;
