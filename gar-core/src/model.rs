@@ -226,7 +226,7 @@ impl GarBuilder {
         let template = ChatTemplate::open(&directory, &tokenizer)?
             .ok_or_else(|| gar_llm::Error::NoChatTemplate { dir: directory.clone() })?;
         let prompting = Prompting::new(tokenizer, template, &config)?;
-        let weights = Weights::open(&directory)?;
+        let weights = Weights::open(&directory)?.converted_to(kernels.device.weight_type());
         let mask_encoder = MaskEncoder::load(&weights, &kernels, spec.width, spec.patch_size)?;
         let mllm = weights.scope("mllm.model");
         let tower = match tower {

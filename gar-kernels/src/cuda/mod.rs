@@ -4,6 +4,7 @@
 //! launches it through a [`Runtime`]; so with every operation. Two runtimes exist: the NVIDIA driver (feature `cuda`) and the
 //! emulator (feature `emulator`), which runs the same `.cu` files on the host.
 mod argmax;
+mod attention;
 mod device;
 #[cfg(feature = "cuda")]
 mod driver;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use crate::DType;
 
+pub use attention::{FlashAttention, FlashTile};
 pub use device::CudaDevice;
 #[cfg(feature = "cuda")]
 pub use driver::{CacheKey, Compiled, Compiler, Driver, KernelCache, architecture};
@@ -39,6 +41,7 @@ pub use runtime::{
 
 /// Headers that kernels may include, by the name they include them under.
 pub const HEADERS: &[(&str, &str)] = &[
+    ("flash.cuh", include_str!("include/flash.cuh")),
     ("gar.cuh", include_str!("include/gar.cuh")),
     ("mma.cuh", include_str!("include/mma.cuh")),
     ("values.cuh", include_str!("include/values.cuh")),
@@ -48,6 +51,7 @@ pub const HEADERS: &[(&str, &str)] = &[
 pub fn kernels() -> Vec<Kernel> {
     [
         argmax::kernels(),
+        attention::kernels(),
         matmul::kernels(),
         norm::kernels(),
         patch_embed::kernels(),
@@ -90,7 +94,8 @@ impl Cuda {
     /// bf16 costs in accuracy; any other is refused by the first operation.
     #[must_use]
     pub fn with_activations(self, activations: DType) -> Self {
-        Self { activations, ..self }
+        let weights = (activations == DType::BF16).then_some(DType::BF16);
+        Self { activations, device: Arc::new(self.device.with_weights(weights)), ..self }
     }
 
     /// The same by each operation's first kernel, plain and slow: the oracle of the faster ones.

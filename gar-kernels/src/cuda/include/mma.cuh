@@ -22,27 +22,28 @@ __device__ inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const uns
 __device__ inline unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 #endif
 
-// Four [8, 8] matrices of bf16 from shared memory, by one warp. Lane i points to row i % 8 of matrix i / 8, 16 bytes aligned
-// to 16; r[j] receives columns 2t, 2t+1 of row g of matrix j.
-__device__ inline void ldmatrix_x4(unsigned (&r)[4], const bf16* row) {
+// Four [8, 8] matrices of bf16 from shared memory, by one warp. Lane i names row i % 8 of matrix i / 8, 16 bytes aligned to 16,
+// as an own start and a common offset in elements, which costs no register where it is a constant; r[j] receives columns
+// 2t, 2t+1 of row g of matrix j.
+__device__ inline void ldmatrix_x4(unsigned (&r)[4], const bf16* start, int offset = 0) {
 #ifdef GAR_EMULATOR
-    emulator::ldmatrix_x4(r, row, false);
+    emulator::ldmatrix_x4(r, start + offset, false);
 #else
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(row))
+                 : "r"(shared_address(start) + offset * (int)sizeof(bf16))
                  : "memory");
 #endif
 }
 
 // As ldmatrix_x4, each matrix transposed: r[j] receives rows 2t, 2t+1 of column g of matrix j.
-__device__ inline void ldmatrix_x4_trans(unsigned (&r)[4], const bf16* row) {
+__device__ inline void ldmatrix_x4_trans(unsigned (&r)[4], const bf16* start, int offset = 0) {
 #ifdef GAR_EMULATOR
-    emulator::ldmatrix_x4(r, row, true);
+    emulator::ldmatrix_x4(r, start + offset, true);
 #else
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_address(row))
+                 : "r"(shared_address(start) + offset * (int)sizeof(bf16))
                  : "memory");
 #endif
 }
