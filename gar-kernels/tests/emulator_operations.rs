@@ -85,7 +85,7 @@ fn planted_errors_in_rows_and_their_sums() {
     let edit = |from, to| Edit { file: "argmax", from, to };
     plant("a lost warp", argmax, edit("threadIdx.x < blockDim.x / WARP ?", "threadIdx.x + 1 < blockDim.x / WARP ?"));
     plant("the last of equals", argmax, edit("b.index < a.index", "b.index > a.index"));
-    plant("no ragged start", argmax, edit("head = min(head, width);", "head = 0;"));
+    plant("no ragged start", argmax, Edit { file: "values.cuh", from: "head = min(head, width);", to: "head = 0;" });
     let edit = |from, to| Edit { file: "sampling", from, to };
     plant(
         "a temperature forgotten",
