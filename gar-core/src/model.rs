@@ -96,6 +96,8 @@ impl GarModel {
         let preprocess = started.elapsed();
         let (_, features) = parts.features(tiled, &labels)?;
         let mut scene = self.scene_of(features, regions)?;
+        // Devices work behind the caller's back; time is told when the work is done.
+        parts.kernels.device.synchronize()?;
         let vision = started.elapsed() - preprocess;
         scene.timings = Timings { preprocess, vision, ..Timings::default() };
         Ok(scene)

@@ -16,7 +16,10 @@ mod library;
 mod programs;
 mod queue;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, sys};
 
@@ -69,6 +72,26 @@ impl Driver {
         let library = MatrixLibrary::new(queue.clone())?;
         let capturing = context.new_stream().map_err(|e| failure::error(&name, "make a stream", e))?;
         Ok(Self { queue, programs, library, capturing: Mutex::new(capturing), properties })
+    }
+
+    /// How long the device takes for what `work` launches, from the start of the first to the end of the last.
+    ///
+    /// # Errors
+    /// Those of `work`, and what the driver refuses.
+    pub fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+        let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let mark = || {
+            self.queue.call("record an event", || {
+                let event = self.queue.context().new_event(timed)?;
+                event.record(self.queue.stream())?;
+                Ok(event)
+            })
+        };
+        let start = mark()?;
+        work()?;
+        let end = mark()?;
+        let milliseconds = self.queue.call("wait for an event", || start.elapsed_ms(&end))?;
+        Ok(Duration::from_secs_f64(f64::from(milliseconds) / 1e3))
     }
 
     /// Puts one command on a stream.

@@ -19,9 +19,6 @@ use crate::{
     cuda::{Argument, Kernel, Launch},
 };
 
-/// Shared memory that a kernel may ask for without being told that it may: 48 KiB on every architecture.
-const UNASKED: u32 = 48 << 10;
-
 /// Kernels of one device, compiled and loaded as they are first launched.
 pub(super) struct Programs {
     queue: Arc<Queue>,
@@ -90,7 +87,8 @@ impl Programs {
             }
             _ => super::failure::error(self.queue.name(), &format!("launch {}", kernel.function), error),
         };
-        if shared_bytes > UNASKED && shared_bytes > function.shared_bytes.load(Ordering::Relaxed) {
+        // More than 48 KiB, static shared memory included, must be announced; less may be.
+        if shared_bytes > function.shared_bytes.load(Ordering::Relaxed) {
             let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             self.queue.context().bind_to_thread().map_err(failed)?;
             function.function.set_attribute(most, shared_bytes as i32).map_err(failed)?;
