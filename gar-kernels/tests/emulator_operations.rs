@@ -85,7 +85,7 @@ fn planted_errors_in_rows_and_their_sums() {
     let edit = |from, to| Edit { file: "argmax", from, to };
     plant("a lost warp", argmax, edit("threadIdx.x < blockDim.x / WARP ?", "threadIdx.x + 1 < blockDim.x / WARP ?"));
     plant("the last of equals", argmax, edit("b.index < a.index", "b.index > a.index"));
-    plant("no ragged start", argmax, edit("head = min(head, width);", "head = 0;"));
+    plant("no ragged start", argmax, Edit { file: "values.cuh", from: "head = min(head, width);", to: "head = 0;" });
     let edit = |from, to| Edit { file: "sampling", from, to };
     plant(
         "a temperature forgotten",
@@ -93,7 +93,7 @@ fn planted_errors_in_rows_and_their_sums() {
         edit("div_rn(add_rn(value[i], -top), draw.temperature)", "add_rn(value[i], -top)"),
     );
     plant("a border one entry late", sample, edit(">= wanted) high = middle", "> wanted) high = middle"));
-    plant("keys one bit short", sample, edit("(bits & 0x7fffffffu) + 1", "((bits & 0x7fffffffu) >> 20 << 20) + 1"));
+    plant("keys one bit short", sample, edit("(bits & 0x7fffffffu) + 1", "((bits & 0x7fffffffu) >> 23 << 23) + 1"));
     let place = "table + (size_t)index[item / vectors] * vectors + item % vectors";
     let edit = Edit { file: "rows", from: place, to: "table + (size_t)index[item / vectors] * vectors" };
     plant("a row of first vectors", rows, edit);
@@ -230,6 +230,32 @@ fn few_rows_agree_with_the_plain_product_and_do_not_see_each_other() {
             assert_eq!(product(&cuda, rows.clone()), all[rows.start * n..rows.end * n], "k = {k}, {rows:?} alone");
         }
     }
+}
+
+/// More entries than shared memory holds, and than a block has threads; no two rules alike.
+#[test]
+fn drawn_tokens_are_those_of_the_cpu() {
+    let Some(runtime) = emulator(Copies::Eager, &[]) else { return };
+    let (cpu, cuda) = (Kernels::cpu(), Cuda::new(runtime));
+    let (rows, width) = (12, 3000);
+    let logits = noise(5, rows * width).into_iter().map(|x| 8.0 * x).collect();
+    let logits = Tensor::from_vec(logits, &[rows, width]).unwrap();
+    let open = Draw { temperature: 1.0, seen: &[7, 7, 2999, 4000], ..Draw::GREEDY };
+    let draws: Vec<Draw<'_>> = noise(6, rows)
+        .into_iter()
+        .zip(0..)
+        .map(|(x, i)| Draw {
+            temperature: if i % 4 == 3 { 3.0 } else { 0.8 },
+            top_k: [0, 40, 2500][i % 3],
+            top_p: if i % 2 == 0 { 1.0 } else { 0.95 },
+            min_p: if i % 5 == 0 { 0.01 } else { 0.0 },
+            repetition_penalty: 1.2,
+            at: f64::from(x.abs()),
+            ..open
+        })
+        .collect();
+    let expected = cpu.sample.sample(&logits, &draws).unwrap();
+    assert_eq!(cuda.sample(&cuda.device().upload(&logits).unwrap(), &draws).unwrap(), expected);
 }
 
 /// What follows a matrix library's product, with a library made of host loops.

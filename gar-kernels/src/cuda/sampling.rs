@@ -2,7 +2,7 @@
 use std::collections::HashSet;
 
 use super::{
-    Argument, Cuda, Kernel, Source,
+    Argument, Cuda, Kernel, Pointer, Source,
     launch::{typed, typed_all},
 };
 use crate::{
@@ -21,7 +21,7 @@ const NOT_FINITE: u32 = u32::MAX - 1;
 static SOURCE: Source = Source { name: "sampling", text: include_str!("sampling.cu") };
 
 pub(super) fn kernels() -> Vec<Kernel> {
-    typed_all(&SOURCE, &["sample"])
+    typed_all(&SOURCE, &["sample", "sample_greedy"])
 }
 
 impl Sample for Cuda {
@@ -34,7 +34,16 @@ impl Sample for Cuda {
         if rows == 0 {
             return Ok(Vec::new());
         }
-        let (mut seen, mut asked) = (Vec::new(), Vec::with_capacity(rows));
+        let (_chosen, to) = self.device.empty(&[rows, 2], DType::U32)?;
+        // Short rows need no more threads than they have entries.
+        let threads = width.next_multiple_of(32).min(THREADS) as u32;
+        let greedy = |draw: &Draw<'_>| draw.temperature == 0.0 && draw.repetition_penalty == 1.0;
+        if draws.iter().all(greedy) {
+            let arguments = [from.into(), to.into(), Argument::U32(width as u32)];
+            self.launch_blocks(&typed(&SOURCE, "sample_greedy", logits.dtype()), rows, threads, &arguments)?;
+            return self.chosen(to, rows);
+        }
+        let (mut seen, mut asked) = (Vec::<u32>::new(), Vec::with_capacity(rows));
         for draw in draws {
             let start = seen.len();
             if draw.repetition_penalty != 1.0 {
@@ -48,14 +57,16 @@ impl Sample for Cuda {
         let (_keys, keys) = self.device.empty(&[rows, width], DType::U32)?;
         let (_numbers, numbers) = self.device.empty(&[rows, width], DType::U32)?;
         let (_weights, weights) = self.device.empty(&[rows, width, 2], DType::U32)?;
-        let (_chosen, to) = self.device.empty(&[rows, 2], DType::U32)?;
-        let scratch = [keys.into(), numbers.into(), weights.into()];
-        let mut arguments = vec![from.into(), asked, seen];
-        arguments.extend(scratch);
-        arguments.extend([to.into(), Argument::U32(width as u32)]);
-        // Short rows need no more threads than they have entries.
-        let threads = width.next_multiple_of(32).min(THREADS) as u32;
+        let [keys, numbers, weights, chosen] = [keys, numbers, weights, to].map(Argument::from);
+        let arguments = [from.into(), asked, seen, keys, numbers, weights, chosen, Argument::U32(width as u32)];
         self.launch_blocks(&typed(&SOURCE, "sample", logits.dtype()), rows, threads, &arguments)?;
+        self.chosen(to, rows)
+    }
+}
+
+impl Cuda {
+    /// Reads what a kernel chose for each row.
+    fn chosen(&self, to: Pointer, rows: usize) -> Result<Vec<u32>> {
         let mut chosen = vec![[0_u32; 2]; rows];
         self.runtime().read(to, bytemuck::cast_slice_mut(&mut chosen))?;
         let token = |(row, &[token, fault]): (usize, &[u32; 2])| match fault {
