@@ -104,7 +104,10 @@ mod emulated {
         fn step(&self, pairs: &mut [&mut Pair], tokens: &[u32], what: &str) {
             let mut found = Vec::new();
             for (side, model) in self.models.iter().enumerate() {
-                let mut sequences: Vec<&mut dyn Sequence> = pairs.iter_mut().map(|pair| pair[side].as_mut()).collect();
+                let mut sequences: Vec<&mut dyn Sequence> = Vec::new();
+                for pair in pairs.iter_mut() {
+                    sequences.push(&mut *pair[side]);
+                }
                 let logits = model.llama().step(model.kernels(), &mut sequences, tokens).unwrap();
                 let host = model.kernels().device.download(&logits).unwrap().to_f32_vec().unwrap();
                 found.push(host.into_iter().map(f32::to_bits).collect::<Vec<_>>());
