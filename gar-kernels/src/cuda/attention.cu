@@ -6,31 +6,21 @@
 //    a block reads q once and the keys and values that it sees, from L2 for all but the first of the blocks that share them.
 //    A tower's tile of 1025 tokens, 16 heads of 64: 4.3 GFLOP.
 // Not yet measured.
-#include "gar.cuh"
 
 #ifdef GAR_T
+#include "plain.cuh"
+
 // offset < 0: not causal.
 extern "C" __global__ void attention_plain(const GAR_T* q, const GAR_T* k, const GAR_T* v, GAR_T* out, int batch, int queries,
                                            int keys, int heads, int group, int offset, float scale) {
-    constexpr int D = GAR_HEAD_DIM;
-    long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= (long long)batch * queries * heads) return;
-    int head = at % heads, query = at / heads % queries, kv_heads = heads / group;
-    long long first = at / heads / queries * keys * kv_heads + head / group;
-    int seen = offset < 0 ? keys : offset + query + 1;
-    double top = -GAR_INFINITY, sum = 0.0, values[D] = {};
-    for (int key = 0; key < seen; ++key) {
-        const GAR_T* k_row = k + (first + (long long)key * kv_heads) * D;
-        const GAR_T* v_row = v + (first + (long long)key * kv_heads) * D;
-        double score = 0.0;
-        for (int i = 0; i < D; ++i) score += (double)to_float(q[at * D + i]) * to_float(k_row[i]);
-        score *= scale;
-        double new_top = score > top ? score : top, shrink = exp(top - new_top), weight = exp(score - new_top);
-        top = new_top;
-        sum = sum * shrink + weight;
-        for (int i = 0; i < D; ++i) values[i] = values[i] * shrink + weight * to_float(v_row[i]);
-    }
-    for (int i = 0; i < D; ++i) out[at * D + i] = from_float<GAR_T>((float)(values[i] / sum));
+    long long row = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= (long long)batch * queries * heads) return;
+    int head = row % heads, query = row / heads % queries, kv_heads = heads / group;
+    long long first = (row / heads / queries * keys * kv_heads + head / group) * GAR_HEAD_DIM;
+    long long stride = (long long)kv_heads * GAR_HEAD_DIM;
+    attend_row(
+        q + row * GAR_HEAD_DIM, out + row * GAR_HEAD_DIM, offset < 0 ? keys : offset + query + 1, scale,
+        [&](int key) { return k + first + key * stride; }, [&](int key) { return v + first + key * stride; });
 }
 #else
 #include "flash.cuh"
@@ -38,12 +28,12 @@ extern "C" __global__ void attention_plain(const GAR_T* q, const GAR_T* k, const
 struct Dense {
     const bf16 *k, *v;
     int stride;
-    __device__ inline const bf16* keys(int tile) const { return k + (size_t)tile * GAR_KEYS * stride; }
-    __device__ inline const bf16* values(int tile) const { return v + (size_t)tile * GAR_KEYS * stride; }
+    __device__ inline const bf16* keys(int first) const { return k + (size_t)first * stride; }
+    __device__ inline const bf16* values(int first) const { return v + (size_t)first * stride; }
 };
 
 // Grid: tiles of queries, heads, sequences. `seen` is how many keys the first query sees.
-extern "C" __global__ void __launch_bounds__(GAR_WARPS* WARP)
+extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
     attention_flash(const bf16* q, const bf16* k, const bf16* v, bf16* out, int queries, int keys, int heads, int group, int seen,
                     float scale) {
     GAR_DYNAMIC_SHARED(memory);
@@ -54,7 +44,7 @@ extern "C" __global__ void __launch_bounds__(GAR_WARPS* WARP)
     size_t row = (size_t)blockIdx.z * queries + first, at = row * stride + head * GAR_HEAD_DIM;
     size_t kv_at = (size_t)blockIdx.z * keys * kv_stride + head / group * GAR_HEAD_DIM;
     Dense cache = {k + kv_at, v + kv_at, kv_stride};
-    flash<GAR_M, GAR_WARPS, GAR_KEYS, GAR_CAUSAL>(memory, q + at, out + at, stride, queries - first, cache, seen + first, keys,
-                                                  scale);
+    flash<GAR_M, GAR_WARPS, GAR_KEYS, GAR_CAUSAL>(memory, q + at, out + at, stride, queries - first, cache,
+                                                  GAR_CAUSAL ? seen + first : seen, scale);
 }
 #endif

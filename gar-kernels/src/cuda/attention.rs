@@ -25,11 +25,12 @@ impl FlashTile {
     /// Warps of a block.
     pub(super) const WARPS: usize = 4;
 
-    /// The largest tile whose scores and values fit into 255 registers without spills.
-    pub(super) fn of(head_dim: usize) -> Self {
+    /// The largest tile whose scores and values fit into 255 registers without spills. A causal mask wants fewer keys: they
+    /// cost registers for what rows see, and half of each tile on the diagonal is work for nothing.
+    pub(super) fn of(head_dim: usize, causal: bool) -> Self {
         let keys = match head_dim {
-            ..=64 => 128,
-            65..=96 => 64,
+            ..=64 if !causal => 128,
+            ..=96 => 64,
             _ => 32,
         };
         Self { sixteens: 2, keys }
@@ -38,6 +39,13 @@ impl FlashTile {
     /// The same for few queries: half as many a block, so that more blocks share the work.
     pub(super) fn small(head_dim: usize) -> Self {
         Self { sixteens: 1, keys: if head_dim > 64 { 32 } else { 64 } }
+    }
+
+    /// This tile, or the small one where this would leave multiprocessors without work.
+    pub(super) fn for_work(self, cuda: &Cuda, queries: usize, heads: usize, head_dim: usize) -> Self {
+        let blocks = queries.div_ceil(self.rows()) * heads;
+        let idle = blocks < cuda.runtime().properties().multiprocessors as usize;
+        if idle || queries <= self.rows() / 2 { Self::small(head_dim) } else { self }
     }
 
     /// Queries of a block.
@@ -89,8 +97,9 @@ pub(super) const HEAD_DIMS: [usize; 3] = [64, 96, 128];
 
 pub(super) fn kernels() -> Vec<Kernel> {
     let of = |d| {
-        let tiles = [FlashTile::of(d), FlashTile::small(d)];
-        let fast = tiles.into_iter().flat_map(move |tile| [false, true].map(|causal| flash(tile, d, causal)));
+        let fast = [false, true]
+            .into_iter()
+            .flat_map(move |causal| [FlashTile::of(d, causal), FlashTile::small(d)].map(|tile| flash(tile, d, causal)));
         fast.chain([DType::F32, DType::BF16].map(|dtype| plain(dtype, d)))
     };
     HEAD_DIMS.into_iter().flat_map(of).collect()
@@ -114,7 +123,8 @@ impl Attention for Cuda {
         if self.plain || q.dtype() == DType::F32 {
             return run_plain(self, [q, k, v], spec, dims);
         }
-        let tile = tile(self, dims.queries, dims.heads * dims.batch, dims.head_dim);
+        let tile = FlashTile::of(dims.head_dim, spec.mask != Mask::Full);
+        let tile = tile.for_work(self, dims.queries, dims.heads * dims.batch, dims.head_dim);
         run_flash(self, tile, [q, k, v], spec, dims)
     }
 }
@@ -125,14 +135,6 @@ impl Attention for FlashAttention {
         check_head(OP, q, dims.head_dim)?;
         run_flash(&self.cuda, self.tile, [q, k, v], spec, dims)
     }
-}
-
-/// The large tile, unless it would leave multiprocessors without work.
-pub(super) fn tile(cuda: &Cuda, queries: usize, heads: usize, head_dim: usize) -> FlashTile {
-    let large = FlashTile::of(head_dim);
-    let blocks = queries.div_ceil(large.rows()) * heads;
-    let small = queries <= large.rows() / 2 || blocks < cuda.runtime().properties().multiprocessors as usize;
-    if small { FlashTile::small(head_dim) } else { large }
 }
 
 pub(super) fn check_head(op: &'static str, q: &Tensor, head_dim: usize) -> Result<()> {

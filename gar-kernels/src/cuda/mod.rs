@@ -5,11 +5,13 @@
 //! emulator (feature `emulator`), which runs the same `.cu` files on the host.
 mod argmax;
 mod attention;
+mod cached_attention;
 mod device;
 #[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "emulator")]
 mod emulator;
+mod kv_cache;
 mod launch;
 mod matmul;
 mod norm;
@@ -44,6 +46,7 @@ pub const HEADERS: &[(&str, &str)] = &[
     ("flash.cuh", include_str!("include/flash.cuh")),
     ("gar.cuh", include_str!("include/gar.cuh")),
     ("mma.cuh", include_str!("include/mma.cuh")),
+    ("plain.cuh", include_str!("include/plain.cuh")),
     ("values.cuh", include_str!("include/values.cuh")),
 ];
 
@@ -52,6 +55,7 @@ pub fn kernels() -> Vec<Kernel> {
     [
         argmax::kernels(),
         attention::kernels(),
+        cached_attention::kernels(),
         matmul::kernels(),
         norm::kernels(),
         patch_embed::kernels(),

@@ -21,14 +21,13 @@ __device__ inline void load_rows(bf16* to, const bf16* from, int stride, int val
     constexpr int STEP = THREADS / CHUNKS;
     int row = thread / CHUNKS, chunk = thread % CHUNKS;
     if (row >= STEP) return;
-    const bf16* start = from;
     from += (size_t)row * stride + chunk * 8, to += row * PITCH + chunk * 8;
     int rows = chunk * 8 < GAR_HEAD_DIM ? min(valid, ROWS) : 0;
 #pragma unroll 4
     for (int first = 0; first < ROWS; first += STEP) {
         if (ROWS % STEP && first + row >= ROWS) break;
-        bool inside = first + row < rows;
-        cp_async_16(to + first * PITCH, inside ? from : start, inside ? 16 : 0);
+        // Where 0 bytes are read, the address need not exist.
+        cp_async_16(to + first * PITCH, from, first + row < rows ? 16 : 0);
         from += (size_t)STEP * stride;
     }
 }
@@ -85,17 +84,21 @@ __device__ inline void multiply_keys(float (&score)[M][KEYS / 8][4], const bf16*
 // Hides keys: `seen(row)` says how many keys of this tile a row of this warp sees.
 template <int M, int KEYS, typename Seen>
 __device__ inline void hide_keys(float (&score)[M][KEYS / 8][4], int lane, Seen seen) {
+    int count[M][2];
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            int count = seen(m * 16 + half * 8 + lane / 4);
+        for (int half = 0; half < 2; half++) count[m][half] = seen(m * 16 + half * 8 + lane / 4) - lane % 4 * 2;
+    // Rows innermost: where all see the same, one comparison serves them.
 #pragma unroll
-            for (int n = 0; n < KEYS / 8; n++)
+    for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
-                for (int i = 0; i < 2; i++)
-                    if (n * 8 + lane % 4 * 2 + i >= count) score[m][n][half * 2 + i] = -GAR_INFINITY;
-        }
+        for (int i = 0; i < 2; i++)
+#pragma unroll
+            for (int m = 0; m < M; m++)
+#pragma unroll
+                for (int half = 0; half < 2; half++)
+                    if (n * 8 + i >= count[m][half]) score[m][n][half * 2 + i] = -GAR_INFINITY;
 }
 
 // Turns scores into weights 2^(scale · (score − top)) and brings what was summed before to the new top. `scale` is above 0.
@@ -163,23 +166,22 @@ __device__ inline float whole_sum(float sum) {
 }
 
 // Walks the tiles of a block's keys with one buffer each for K and V: V of a tile arrives under `on_keys`, which computes
-// with its K, and K of the next under `on_values`. `keys(tile)` and `values(tile)` of `cache` point to a tile's first row, rows
+// with its K, and K of the next under `on_values`. `keys(i)` and `values(i)` of `cache` point to row i, the first of a tile, rows
 // `cache.stride` apart, `total` of them in all. What was started before belongs to the first wait.
 template <int THREADS, int KEYS, typename Cache, typename OnKeys, typename OnValues>
-__device__ inline void walk_tiles(bf16* k_rows, bf16* v_rows, const Cache& cache, int tiles, int total, OnKeys on_keys,
+__device__ inline void walk_tiles(bf16* k_rows, bf16* v_rows, const Cache& cache, int total, OnKeys on_keys,
                                   OnValues on_values) {
 #pragma unroll 1
-    for (int tile = 0; tile < tiles; tile++) {
-        int first = tile * KEYS;
+    for (int first = 0; first < total; first += KEYS) {
         cp_async_wait<0>();
         __syncthreads(); // K has landed, and nobody reads the last V any more.
-        load_rows<KEYS, THREADS>(v_rows, cache.values(tile), cache.stride, total - first, threadIdx.x);
+        load_rows<KEYS, THREADS>(v_rows, cache.values(first), cache.stride, total - first, threadIdx.x);
         cp_async_commit();
         on_keys(first);
         cp_async_wait<0>();
         __syncthreads(); // V has landed, and nobody reads K any more.
-        if (tile + 1 < tiles) {
-            load_rows<KEYS, THREADS>(k_rows, cache.keys(tile + 1), cache.stride, total - first - KEYS, threadIdx.x);
+        if (first + KEYS < total) {
+            load_rows<KEYS, THREADS>(k_rows, cache.keys(first + KEYS), cache.stride, total - first - KEYS, threadIdx.x);
             cp_async_commit();
         }
         on_values();
@@ -187,17 +189,17 @@ __device__ inline void walk_tiles(bf16* k_rows, bf16* v_rows, const Cache& cache
 }
 
 // One block: 16 · M · WARPS queries of one head against all keys they see. `q` and `out` point to the first of these queries,
-// rows `stride` apart, `queries` of them; query i sees `seen + i` keys if CAUSAL, else all `total`. `scale` carries log2 e.
+// rows `stride` apart, `queries` of them; query i sees `seen + i` keys if CAUSAL, else `seen`. `scale` carries log2 e.
 template <int M, int WARPS, int KEYS, bool CAUSAL, typename Cache>
 __device__ inline void flash(unsigned char* memory, const bf16* q, bf16* out, int stride, int queries, const Cache& cache,
-                             int seen, int total, float scale) {
+                             int seen, float scale) {
     constexpr int THREADS = WARPS * WARP, ROWS = 16 * M;
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     bf16* q_rows = (bf16*)memory;
     bf16* k_rows = q_rows + WARPS * ROWS * PITCH;
     bf16* v_rows = k_rows + KEYS * PITCH;
-    int most = CAUSAL ? min(seen + min(queries, WARPS * ROWS) - 1, total) : total;
-    int tiles = (most + KEYS - 1) / KEYS;
+    // What the last query sees: keys behind are zeros. Queries behind the last may see some, and are dropped.
+    int total = CAUSAL ? seen + min(queries, WARPS * ROWS) - 1 : seen;
     load_rows<WARPS * ROWS, THREADS>(q_rows, q, stride, queries, threadIdx.x);
     load_rows<KEYS, THREADS>(k_rows, cache.keys(0), cache.stride, total, threadIdx.x);
     cp_async_commit();
@@ -205,7 +207,7 @@ __device__ inline void flash(unsigned char* memory, const bf16* q, bf16* out, in
     int own = warp * ROWS;
     if (own >= queries) {
         // A warp without queries helps to load. It has a loop of its own, which leaves the other one its registers.
-        walk_tiles<THREADS, KEYS>(k_rows, v_rows, cache, tiles, total, [](int) {}, [] {});
+        walk_tiles<THREADS, KEYS>(k_rows, v_rows, cache, total, [](int) {}, [] {});
         return;
     }
     q_rows += own * PITCH;
@@ -213,12 +215,12 @@ __device__ inline void flash(unsigned char* memory, const bf16* q, bf16* out, in
     rows.clear();
     float score[M][KEYS / 8][4];
     walk_tiles<THREADS, KEYS>(
-        k_rows, v_rows, cache, tiles, total,
+        k_rows, v_rows, cache, total,
         [&](int first) {
             multiply_keys<M, KEYS>(score, q_rows, k_rows, lane);
             // Every row of the block sees the whole tile in all but the last few tiles.
-            if (first + KEYS > (CAUSAL ? min(seen, total) : total))
-                hide_keys<M, KEYS>(score, lane, [&](int row) { return (CAUSAL ? min(seen + own + row, total) : total) - first; });
+            if (first + KEYS > seen)
+                hide_keys<M, KEYS>(score, lane, [&](int row) { return seen - first + (CAUSAL ? own + row : 0); });
         },
         [&] {
             weigh<M, KEYS>(rows, score, scale);
