@@ -3,6 +3,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use gar_core::kernels::Kernels;
 use gar_core::llm::Sampling;
 use gar_core::prompt::{RegionSet, user_text};
 use gar_core::vision::Image;
@@ -87,11 +88,11 @@ impl Session {
 
 /// Loads a checkpoint as the flags say, after checking that it has the slots of `regions`.
 pub(crate) fn load(args: &ModelArgs, regions: Option<&RegionSet>, console: &Console) -> Result<GarModel> {
-    let Device::Cpu = args.device;
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
     }
-    let mut builder = GarModel::open(&args.directory)?.with_progress(console.bars());
+    let mut builder =
+        GarModel::open(&args.directory)?.with_kernels(kernels(args.device)?).with_progress(console.bars());
     if let Some(regions) = regions {
         regions.check_slots(builder.config().prompt_slots)?;
     }
@@ -99,6 +100,16 @@ pub(crate) fn load(args: &ModelArgs, regions: Option<&RegionSet>, console: &Cons
         builder = builder.with_replay_boxes(replay.into());
     }
     Ok(builder.load()?)
+}
+
+fn kernels(device: Device) -> Result<Kernels> {
+    match device {
+        Device::Cpu => Ok(Kernels::cpu()),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(ordinal) => Ok(Kernels::cuda(ordinal)?),
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => Err(Error::Usage("this build computes on the CPU alone".into())),
+    }
 }
 
 fn answer_options(args: &AnswerArgs) -> Result<AnswerOptions> {

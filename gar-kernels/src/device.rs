@@ -8,6 +8,17 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// Name as users write it: `cpu`, `cuda:0`.
     fn name(&self) -> &str;
 
+    /// The one floating-point type that weights must have here; nothing where operations take any. Checkpoints are then read
+    /// through [`Weights::converted_to`](crate::Weights::converted_to).
+    fn weight_type(&self) -> Option<DType> {
+        None
+    }
+
+    /// Rows of a matrix that it takes to keep this device busy. Long work is cut into pieces of about so many, or of more.
+    fn rows_at_once(&self) -> usize {
+        1
+    }
+
     /// Copies a host tensor to this device. On the CPU this is the tensor itself.
     ///
     /// # Errors

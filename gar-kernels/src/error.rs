@@ -81,6 +81,26 @@ pub enum Error {
         /// What went wrong.
         what: String,
     },
+    /// A device or one of its libraries refused a call.
+    #[error("{device}: cannot {call}: {reason}")]
+    Driver {
+        /// The device.
+        device: String,
+        /// What was asked for.
+        call: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A device failed for good: it can be used again by another process only, or not at all.
+    #[error("{device}: lost during \"{call}\": {reason}")]
+    DeviceLost {
+        /// The device.
+        device: String,
+        /// What was asked for when it showed; the cause may lie earlier.
+        call: String,
+        /// What it said.
+        reason: String,
+    },
     /// A device cannot be used on this machine.
     #[error("{device}: {why}")]
     Unavailable {

@@ -40,21 +40,9 @@ __device__ inline Best warp_best(Best best) {
 // One block a row.
 extern "C" __global__ void argmax(const GAR_T* x, unsigned* y, int width) {
     __shared__ Best bests[WARP];
-    const GAR_T* from = x + (size_t)blockIdx.x * width;
-    // Rows need not start at a multiple of 16 bytes: `head` entries stand before the first that does.
-    int head = (16 - (size_t)from % 16) % 16 / sizeof(GAR_T);
-    head = min(head, width);
-    int vectors = (width - head) / 8, tail = head + vectors * 8;
-    // What no thread has met yet: loses to every entry but a later NaN.
+    // What no thread has met yet: loses to every entry, NaN included.
     Best best = {__int_as_float(0x7fffffff), 0xffffffffu};
-    for (int i = threadIdx.x; i < head; i += blockDim.x) best = better(best, {to_float(from[i]), (unsigned)i});
-    for (int n = threadIdx.x; n < vectors; n += blockDim.x) {
-        float value[8];
-        load8(from + head + n * 8, value);
-#pragma unroll
-        for (int j = 0; j < 8; ++j) best = better(best, {value[j], (unsigned)(head + n * 8 + j)});
-    }
-    for (int i = tail + threadIdx.x; i < width; i += blockDim.x) best = better(best, {to_float(from[i]), (unsigned)i});
+    each_entry(x + (size_t)blockIdx.x * width, width, [&](unsigned i, float value) { best = better(best, {value, i}); });
     best = warp_best(best);
     if (threadIdx.x % WARP == 0) bests[threadIdx.x / WARP] = best;
     __syncthreads();

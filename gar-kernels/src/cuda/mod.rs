@@ -7,6 +7,8 @@ mod argmax;
 mod attention;
 mod cached_attention;
 mod device;
+#[cfg(feature = "cuda")]
+mod driver;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod kv_cache;
@@ -16,10 +18,13 @@ mod norm;
 mod patch_embed;
 mod pointwise;
 mod pool;
+mod recorder;
+mod recording;
 mod roi_align;
 mod rotary;
 mod rows;
 mod runtime;
+mod sampling;
 
 use std::sync::Arc;
 
@@ -27,8 +32,11 @@ use crate::DType;
 
 pub use attention::{FlashAttention, FlashTile};
 pub use device::CudaDevice;
+#[cfg(feature = "cuda")]
+pub use driver::{CacheKey, Compiled, Compiler, Driver, KernelCache, architecture};
 #[cfg(feature = "emulator")]
 pub use emulator::{Copies, Edit, Emulator, EmulatorOptions};
+pub use recorder::{Recorder, Recordings};
 pub use runtime::{
     Argument, Blas, Buffer, Command, Graph, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source,
 };
@@ -56,6 +64,7 @@ pub fn kernels() -> Vec<Kernel> {
         roi_align::kernels(),
         rotary::kernels(),
         rows::kernels(),
+        sampling::kernels(),
     ]
     .concat()
 }
@@ -89,7 +98,8 @@ impl Cuda {
     /// bf16 costs in accuracy; any other is refused by the first operation.
     #[must_use]
     pub fn with_activations(self, activations: DType) -> Self {
-        Self { activations, ..self }
+        let weights = (activations == DType::BF16).then_some(DType::BF16);
+        Self { activations, device: Arc::new(self.device.with_weights(weights)), ..self }
     }
 
     /// The same by each operation's first kernel, plain and slow: the oracle of the faster ones.

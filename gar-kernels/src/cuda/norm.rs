@@ -1,4 +1,7 @@
 //! LayerNorm and RMSNorm on CUDA.
+//!
+//! The sum that a norm follows, `residual + product`, is made by the product's epilogue, which has the product in registers:
+//! an operation that adds and normalises would read one tensor more than it saves.
 use super::{
     Argument, Cuda, Kernel, Source,
     launch::{Parameter, int, is_aligned, typed, typed_all},

@@ -251,6 +251,11 @@ impl Buffer {
     pub fn pointer(&self) -> Pointer {
         Pointer(self.address)
     }
+
+    /// The device it lies on.
+    pub(super) fn device_name(&self) -> Arc<str> {
+        self.device.clone()
+    }
 }
 
 impl Storage for Buffer {

@@ -11,7 +11,7 @@ use super::LlamaConfig;
 use super::rope::{Rope, RopeTables};
 use crate::{Decoder, Error, Result, Sequence};
 
-/// Rows of a prompt that go through the layers together: bounds the memory that a long prompt needs.
+/// Rows of a prompt that go through the layers together, at least: bounds the memory that a long prompt needs.
 const CHUNK: usize = 512;
 /// Steps at lengths up to so many positions apart are taken to ask for the same operations.
 const SAME_LENGTH: usize = 256;
@@ -291,8 +291,9 @@ impl Decoder for Llama {
         let before = own.cache.len();
         let mut pass = || -> Result<Tensor> {
             let mut last = embeds.rows(0..0)?;
-            for start in (0..rows).step_by(CHUNK) {
-                let len = CHUNK.min(rows - start);
+            let chunk = CHUNK.max(kernels.device.rows_at_once());
+            for start in (0..rows).step_by(chunk) {
+                let len = chunk.min(rows - start);
                 let chunk = embeds.rows(start..start + len)?.reshape(&[1, len, width])?;
                 let x = self.layers(kernels, chunk, &mut [&mut *own])?.reshape(&[len, width])?;
                 last = x.rows(len - 1..len)?;

@@ -67,5 +67,10 @@ template <typename T> static inline T atomicMax(T* at, T value) {
     *at = old < value ? value : old;
     return old;
 }
+template <typename T> static inline T atomicMin(T* at, T value) {
+    T old = *at;
+    *at = value < old ? value : old;
+    return old;
+}
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}

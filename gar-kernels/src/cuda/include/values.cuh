@@ -39,3 +39,19 @@ __device__ inline float div_rn(float a, float b) { return __fdiv_rn(a, b); }
 
 // This thread among all of a launch that is one line of blocks.
 __device__ inline unsigned long long flat_index() { return (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; }
+
+// Calls f(index, value) for each entry of a row, by all threads of a block together: 16-byte accesses between the ragged ends,
+// because a row need not start at a multiple of 16 bytes.
+template <typename T, typename F> __device__ inline void each_entry(const T* row, int width, F f) {
+    int head = (16 - (size_t)row % 16) % 16 / sizeof(T);
+    head = min(head, width);
+    int vectors = (width - head) / 8, tail = head + vectors * 8;
+    for (int i = threadIdx.x; i < head; i += blockDim.x) f(i, to_float(row[i]));
+    for (int n = threadIdx.x; n < vectors; n += blockDim.x) {
+        float value[8];
+        load8(row + head + n * 8, value);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) f(head + n * 8 + j, value[j]);
+    }
+    for (int i = tail + threadIdx.x; i < width; i += blockDim.x) f(i, to_float(row[i]));
+}
