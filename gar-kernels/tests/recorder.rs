@@ -199,7 +199,7 @@ fn run(runtime: &dyn Runtime, program: &[Line], step: u8, kept: &mut Made) -> Re
                 (runtime.values(&bytes)?, bytes)
             }
             Line::Many(v) => {
-                let bytes = vec![v.wrapping_add(step); 10_000];
+                let bytes = vec![v.wrapping_add(step); 70_000];
                 (runtime.values(&bytes)?, bytes[..BYTES].to_vec())
             }
             Line::Add(a, b) => {

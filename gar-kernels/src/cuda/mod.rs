@@ -25,6 +25,7 @@ mod rotary;
 mod rows;
 mod runtime;
 mod sampling;
+mod table;
 
 use std::sync::Arc;
 

@@ -13,8 +13,8 @@ use crate::Result;
 /// Most commands of a segment: comparing some dozens of requests takes microseconds, as long as the device needs for a few of
 /// them. Not yet measured on a device.
 const COMMANDS: usize = 64;
-/// Bytes for the small values of a segment.
-const ARENA: usize = 8192;
+/// Bytes for the small values of a segment: as many as a driver copies aside without waiting.
+const ARENA: usize = 64 << 10;
 /// Values start at multiples of this, so that kernels may read them sixteen bytes at a time.
 const ALIGNMENT: usize = 16;
 
