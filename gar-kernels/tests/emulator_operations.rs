@@ -12,7 +12,7 @@ mod library;
 use emulated::{catches, emulator};
 use gar_kernels::{
     DType, Device, Error, Kernels, Result, Tensor, bf16,
-    cuda::{Copies, Cuda, Edit, Runtime},
+    cuda::{Copies, Cuda, Edit},
     laws::{self, LawConfig, Violation},
     ops::*,
 };
@@ -57,7 +57,7 @@ suites!(matmul, norm, rotary, roi_align, pool, pointwise, rows, patch_embed, arg
 
 /// The suite finds the planted error, in bf16 and with the kernels that are used by default.
 fn plant(what: &str, suite: Suite, edit: Edit) {
-    let judge = |runtime: Arc<dyn Runtime>| suite(&Cuda::new(runtime), &config(DType::BF16));
+    let judge = |runtime| suite(&Cuda::new(runtime), &config(DType::BF16)).map_err(|v| v.to_string());
     catches(what, &[edit], judge);
 }
 
@@ -267,7 +267,8 @@ fn products_by_a_library_obey_the_laws() {
     assert!(library.calls() > 20, "{}", library.calls());
     let edit = Edit { file: "matmul", from: "item % (n / 8) * 8", to: "item % n * 8" };
     catches("a scale of another column", &[edit], |runtime| {
-        matmul(&Cuda::new(Arc::new(WithLibrary::new(runtime))), &config(DType::BF16))
+        let cuda = Cuda::new(Arc::new(WithLibrary::new(runtime)));
+        matmul(&cuda, &config(DType::BF16)).map_err(|v| v.to_string())
     });
 }
 
