@@ -10,16 +10,17 @@
 #ifdef GAR_T
 #include "plain.cuh"
 
-// offset < 0: not causal.
+// Blocks of one warp. offset < 0: not causal.
 extern "C" __global__ void attention_plain(const GAR_T* q, const GAR_T* k, const GAR_T* v, GAR_T* out, int batch, int queries,
                                            int keys, int heads, int group, int offset, float scale) {
-    long long row = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    __shared__ Values values;
+    long long row = (long long)blockIdx.x * WARP + threadIdx.x;
     if (row >= (long long)batch * queries * heads) return;
     int head = row % heads, query = row / heads % queries, kv_heads = heads / group;
     long long first = (row / heads / queries * keys * kv_heads + head / group) * GAR_HEAD_DIM;
     long long stride = (long long)kv_heads * GAR_HEAD_DIM;
     attend_row(
-        q + row * GAR_HEAD_DIM, out + row * GAR_HEAD_DIM, offset < 0 ? keys : offset + query + 1, scale,
+        q + row * GAR_HEAD_DIM, out + row * GAR_HEAD_DIM, offset < 0 ? keys : offset + query + 1, scale, values,
         [&](int key) { return k + first + key * stride; }, [&](int key) { return v + first + key * stride; });
 }
 #else

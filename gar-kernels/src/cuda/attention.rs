@@ -8,6 +8,8 @@ use crate::{
 };
 
 const OP: &str = "attention";
+/// Lanes of a warp, and rows of a block of the plain kernels.
+pub(super) const WARP: usize = 32;
 /// Largest head: accumulators of more do not fit into registers.
 pub(super) const MOST_HEAD_DIM: usize = 128;
 static SOURCE: Source = Source { name: OP, text: include_str!("attention.cu") };
@@ -74,7 +76,7 @@ impl FlashTile {
             |n: usize| u32::try_from(n).map_err(|_| Error::value(op, "extent", format!("at most {}", u32::MAX), n));
         Ok(Launch {
             grid: [extent(queries.div_ceil(self.rows()))?, extent(heads)?, extent(batch)?],
-            threads: (Self::WARPS * 32) as u32,
+            threads: (Self::WARPS * WARP) as u32,
             shared_bytes: extent(self.shared_bytes(head_dim))?,
         })
     }
@@ -200,7 +202,8 @@ fn run_plain(cuda: &Cuda, [q, k, v]: [&Tensor; 3], spec: &AttentionSpec, dims: A
         Mask::Causal { offset } => int(OP, "mask", offset)?,
     });
     arguments.push(Argument::F32(spec.scale));
-    cuda.launch_items(&plain(dtype, dims.head_dim), dims.batch * dims.queries * dims.heads, &arguments)?;
+    let rows = dims.batch * dims.queries * dims.heads;
+    cuda.launch_blocks(&plain(dtype, dims.head_dim), rows.div_ceil(WARP), WARP as u32, &arguments)?;
     Ok(out)
 }
 

@@ -45,15 +45,17 @@ extern "C" __global__ void cached_append(const Address* table, int table_stride,
     store16(pages.row(position, pages.values_at) + entry, load16(v + row * GAR_HEAD_DIM + entry));
 }
 
+// Blocks of one warp.
 extern "C" __global__ void cached_plain(const Address* table, int table_stride, const GAR_T* q, GAR_T* out, int batch, int queries,
                                         int heads, int group, int layer, float scale) {
-    long long row = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    __shared__ Values values;
+    long long row = (long long)blockIdx.x * WARP + threadIdx.x;
     if (row >= (long long)batch * queries * heads) return;
     int head = row % heads, query = row / heads % queries;
     const Address* sequence = table + row / heads / queries * table_stride;
     Pages<const GAR_T> pages(sequence, layer, heads / group, head / group);
     attend_row(
-        q + row * GAR_HEAD_DIM, out + row * GAR_HEAD_DIM, (int)sequence[0] + query + 1, scale,
+        q + row * GAR_HEAD_DIM, out + row * GAR_HEAD_DIM, (int)sequence[0] + query + 1, scale, values,
         [&](int key) { return pages.row(key, pages.keys_at); }, [&](int key) { return pages.row(key, pages.values_at); });
 }
 #else

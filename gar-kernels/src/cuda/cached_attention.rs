@@ -4,7 +4,7 @@
 //! scalars stay the same until the table or the number of shares doubles, so that a decoder's steps repeat.
 use super::{
     Argument, Cuda, Kernel, Launch, Source,
-    attention::{FlashTile, HEAD_DIMS, base_two, check_head},
+    attention::{FlashTile, HEAD_DIMS, MOST_HEAD_DIM, WARP, base_two, check_head},
     kv_cache::{CudaCache, PAGE},
     launch::int,
 };
@@ -23,7 +23,7 @@ static SOURCE: Source = Source { name: OP, text: include_str!("cached_attention.
 impl CachedAttention for Cuda {
     /// Heads of a multiple of 8 up to 128, stored in the type of this table's activations.
     fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
-        let fits = spec.head_dim % 8 == 0 && (8..=super::attention::MOST_HEAD_DIM).contains(&spec.head_dim);
+        let fits = spec.head_dim % 8 == 0 && (8..=MOST_HEAD_DIM).contains(&spec.head_dim);
         if spec.kv_heads == 0 || !fits {
             let found = format!("{} heads of {}", spec.kv_heads, spec.head_dim);
             return Err(Error::value(OP, "cache", "at least one head of a multiple of 8 up to 128", found));
@@ -134,7 +134,8 @@ impl Step {
         let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = self.dims;
         let mut arguments = self.arguments(table, &qo, &[batch, queries, heads, heads / kv_heads, self.layer])?;
         arguments.push(self.scale);
-        cuda.launch_items(&plain("cached_plain", dtype, head_dim), batch * queries * heads, &arguments)
+        let blocks = (batch * queries * heads).div_ceil(WARP);
+        cuda.launch_blocks(&plain("cached_plain", dtype, head_dim), blocks, WARP as u32, &arguments)
     }
 
     fn flash(&self, cuda: &Cuda, table: Argument, qo: [Argument; 2]) -> Result<()> {
@@ -178,7 +179,7 @@ struct SplitTile {
 
 impl SplitTile {
     const WARPS: usize = FlashTile::WARPS;
-    const THREADS: u32 = (Self::WARPS * 32) as u32;
+    const THREADS: u32 = (Self::WARPS * WARP) as u32;
 
     /// Two stages for four warps in about 70 KiB of shared memory, so that a block is never alone.
     fn of(head_dim: usize) -> Self {

@@ -38,7 +38,7 @@ impl Sample for Cuda {
         // Short rows need no more threads than they have entries.
         let threads = width.next_multiple_of(32).min(THREADS) as u32;
         let greedy = |draw: &Draw<'_>| draw.temperature == 0.0 && draw.repetition_penalty == 1.0;
-        if draws.iter().all(greedy) {
+        if !self.plain && draws.iter().all(greedy) {
             let arguments = [from.into(), to.into(), Argument::U32(width as u32)];
             self.launch_blocks(&typed(&SOURCE, "sample_greedy", logits.dtype()), rows, threads, &arguments)?;
             return self.chosen(to, rows);
