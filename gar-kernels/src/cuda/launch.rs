@@ -22,7 +22,7 @@ pub(super) fn typed_all(source: &'static Source, functions: &[&'static str]) -> 
 
 /// Whether 16-byte accesses may start there.
 pub(super) fn is_aligned(pointer: Pointer) -> bool {
-    pointer.0 % 16 == 0
+    pointer.0.is_multiple_of(16)
 }
 
 /// Where a parameter starts, and what it is stored in.

@@ -57,7 +57,7 @@ impl MatMul for Cuda {
         }
         let activation = Argument::I32((epilogue.activation == Activation::Gelu).into());
         let operands = Operands { dims, x: from, w: weight, bias, activation, scale, residual, y: to };
-        let vectors = dims.k % 8 == 0 && is_aligned(from) && is_aligned(weight.pointer);
+        let vectors = dims.k.is_multiple_of(8) && is_aligned(from) && is_aligned(weight.pointer);
         match self.runtime().blas() {
             _ if self.plain || dtype == DType::F32 => self.by_entries(&operands, dtype)?,
             _ if dims.m <= FEW_ROWS && vectors => self.by_few_rows(&operands)?,
@@ -100,7 +100,7 @@ impl Cuda {
         }
         let mut arguments = vec![o.y.into(), o.activation, scale.into(), o.residual.into(), int(OP, "w", n)?];
         let aligned = [Some(o.y), scale, o.residual].into_iter().flatten().all(is_aligned);
-        match u32::try_from(m * n / 8).ok().filter(|_| n % 8 == 0 && aligned) {
+        match u32::try_from(m * n / 8).ok().filter(|_| n.is_multiple_of(8) && aligned) {
             Some(items) => {
                 arguments.push(Argument::U32(items));
                 self.launch_items(&typed(&SOURCE, "epilogue_8", DType::BF16), items as usize, &arguments)

@@ -48,7 +48,7 @@ impl Norm for Cuda {
         let mut arguments: Vec<Argument> = vec![from.into(), weight.pointer.into(), bias.into(), to.into()];
         arguments.extend(rest);
         let aligned = is_aligned(from) && is_aligned(weight.pointer) && bias.is_none_or(is_aligned);
-        let function = match aligned && width % 8 == 0 && width <= MOST_KEPT {
+        let function = match aligned && width.is_multiple_of(8) && width <= MOST_KEPT {
             true => "norm_row",
             false => "norm_wide",
         };

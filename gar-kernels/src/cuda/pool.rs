@@ -25,7 +25,8 @@ impl Pool for Cuda {
         }
         let mut arguments = vec![from.into(), to.into(), int(OP, "grid", rows)?, int(OP, "grid", columns)?];
         arguments.extend([int(OP, "window", spec.window)?, int(OP, "x", channels)?]);
-        let vectors = u32::try_from(y.len() / 8).ok().filter(|_| channels % 8 == 0 && is_aligned(from) && !self.plain);
+        let vectors =
+            u32::try_from(y.len() / 8).ok().filter(|_| channels.is_multiple_of(8) && is_aligned(from) && !self.plain);
         match vectors {
             Some(items) => {
                 arguments.push(Argument::U32(items));

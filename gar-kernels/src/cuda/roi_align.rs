@@ -57,7 +57,7 @@ impl Cuda {
             true => ("roi_align_planar", rows * columns, boxes.len() * dims.channels.div_ceil(8)),
             false => ("roi_align", columns * dims.channels / 8, boxes.len() * rows),
         };
-        if self.plain || !(planar || dims.channels % 8 == 0 && is_aligned(from)) {
+        if self.plain || !(planar || dims.channels.is_multiple_of(8) && is_aligned(from)) {
             arguments.extend([Argument::I32(i32::from(planar)), Argument::U64(y.len() as u64)]);
             self.launch_items(&typed(&SOURCE, "roi_align_plain", map.dtype()), y.len(), &arguments)?;
             return Ok(y);

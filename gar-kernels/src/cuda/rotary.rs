@@ -37,7 +37,7 @@ impl Rotary for Cuda {
         };
         let aligned = [from, cos, sin].into_iter().all(is_aligned);
         let items = y.len() / each;
-        if self.plain || head_dim % each != 0 || !aligned || u32::try_from(items).is_err() {
+        if self.plain || !head_dim.is_multiple_of(each) || !aligned || u32::try_from(items).is_err() {
             let items = y.len() / 2;
             let interleaved = i32::from(spec.pairing == Pairing::Interleaved);
             arguments.extend([Argument::I32(interleaved), Argument::U64(items as u64)]);

@@ -76,7 +76,7 @@ impl Cuda {
     /// 16-byte vectors of a row that may be moved as such.
     fn vectors(&self, width: usize, dtype: DType, from: Option<Pointer>) -> Option<usize> {
         let bytes = width * dtype.size();
-        let whole = !self.plain && bytes % VECTOR == 0 && from.is_some_and(is_aligned);
+        let whole = !self.plain && bytes.is_multiple_of(VECTOR) && from.is_some_and(is_aligned);
         whole.then_some(bytes / VECTOR).filter(|&v| u32::try_from(v).is_ok())
     }
 }

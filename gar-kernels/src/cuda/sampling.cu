@@ -5,11 +5,11 @@
 // for the first place up to which the entries count for so much, and finds it by halving the interval of places.
 //
 // v1 sample: a block takes a row. Weights are whole multiples of 2⁻⁴⁴ of the most probable token's, so that sums are exact and
-//    the order in which threads add them does not matter. Once few entries are left they move to shared memory. A
-//    look at all entries reads 12 bytes of each from L2, 31 looks a filter and 31 + 17 for the draw over all of 128 262:
-//    the price of a draw without top-k; with it, 31 looks of 4 bytes.
+//    the order in which threads add them does not matter. A filter looks at entries some 31 times, the draw some 48 times: at
+//    those that hold nearly all weight, kept in shared memory, if they suffice, and else at all, 12 bytes of each from L2.
+//    Of 128 262 logits, of which 2048 hold what is asked for, a row is looked at some ten times, 1.5 MB each.
 // v1 sample_greedy: the largest alone, for rows that ask for nothing else: one look in 16-byte accesses, 257 kB in bf16.
-// Not yet measured. What would come next: a histogram of the keys by many blocks, three looks a filter.
+// Not yet measured. What would come next: looks by many blocks.
 #include "values.cuh"
 
 // What a row asks for; `Draw` in `sampling.rs` writes it.
@@ -65,9 +65,17 @@ __device__ inline u64 up_to(const Entries& e, u64 bound, bool weighted, u64* scr
     return block_total(sum, scratch);
 }
 
+// A row: all entries, and a beginning of their order in shared memory.
+struct Row {
+    Entries all, few;
+};
+
 // The lowest of the places first, first + step, … first + steps · step up to which the entries count for `wanted`; the last, if
 // there is none.
-__device__ inline u64 find(const Entries& e, u64 first, u64 step, u64 steps, u64 wanted, bool weighted, u64* scratch) {
+__device__ inline u64 find(const Row& row, u64 first, u64 step, u64 steps, u64 wanted, bool weighted, u64* scratch) {
+    // A beginning that counts for as much holds the place.
+    Entries e = row.few;
+    if (up_to(e, last_of(LAST_KEY), weighted, scratch) < wanted) e = row.all;
     u64 low = 0, high = steps;
     while (low < high) {
         u64 middle = (low + high) / 2;
@@ -77,24 +85,33 @@ __device__ inline u64 find(const Entries& e, u64 first, u64 step, u64 steps, u64
     return first + low * step;
 }
 
-// The place of the first entry up to which weights reach `wanted`: its key, then its number.
-__device__ inline u64 find_entry(const Entries& e, u64 wanted, unsigned width, u64* scratch) {
-    u64 end = find(e, last_of(0), (u64)1 << 32, LAST_KEY, wanted, true, scratch);
-    return find(e, end & ~(u64)0xffffffffu, 1, width - 1, wanted, true, scratch);
+// The last place of the key up to which entries count for `wanted`.
+__device__ inline u64 find_key(const Row& row, u64 wanted, bool weighted, u64* scratch) {
+    return find(row, last_of(0), (u64)1 << 32, LAST_KEY, wanted, weighted, scratch);
 }
 
-// The entries up to `bound` in shared memory, if they fit there.
-__device__ inline void keep(Entries& e, u64 bound, unsigned* key, unsigned* number, u64* weight, unsigned* count, u64* scratch) {
-    if (e.key == key || up_to(e, bound, false, scratch) > FEW) return;
+// The place of the first entry up to which weights reach `wanted`: its key, then its number.
+__device__ inline u64 find_entry(const Row& row, u64 wanted, unsigned width, u64* scratch) {
+    u64 end = find_key(row, wanted, true, scratch);
+    return find(row, end & ~(u64)0xffffffffu, 1, width - 1, wanted, true, scratch);
+}
+
+// The longest of some beginnings that FEW entries hold, copied to shared memory: the rest weighs less than e⁻ᵐ each.
+__device__ inline void copy_few(Row& row, unsigned* key, unsigned* number, u64* weight, unsigned* count, u64* scratch) {
+    const Entries& e = row.all;
+    row.few = {key, number, weight, 0};
+    float m = 32.0f;
+    while (m > 0.5f && up_to(e, last_of(key_of(-m)), false, scratch) > FEW) m /= 2.0f;
+    if (m <= 0.5f) return;
     if (threadIdx.x == 0) *count = 0;
     __syncthreads();
     for (unsigned i = threadIdx.x; i < e.count; i += blockDim.x) {
-        if (e.key[i] == DROPPED || ((u64)e.key[i] << 32 | e.number[i]) > bound) continue;
+        if (e.key[i] > key_of(-m)) continue;
         unsigned to = atomicAdd(count, 1u);
         key[to] = e.key[i], number[to] = e.number[i], weight[to] = e.weight[i];
     }
     __syncthreads();
-    e = {key, number, weight, *count};
+    row.few.count = *count;
 }
 
 // The larger value, of equal ones the lower index: both known to all threads of a warp.
@@ -189,19 +206,18 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
         weight[i] = drawable ? (u64)(exp((double)scaled) * WEIGHT_OF_ONE + 0.5) : 0;
     }
     __syncthreads();
-    Entries e = {key, number, weight, width};
+    Row row = {{key, number, weight, width}, {}};
+    copy_few(row, few_keys, few_numbers, few_weights, &count, scratch);
     u64 bound = last_of(LAST_KEY);
     if (draw.top_k > 0 && draw.top_k < width) {
-        bound = find(e, last_of(0), (u64)1 << 32, LAST_KEY, draw.top_k, false, scratch);
+        bound = find_key(row, draw.top_k, false, scratch);
         // −0 equals +0.
         if (bound == last_of(0)) bound = last_of(1);
-        keep(e, bound, few_keys, few_numbers, few_weights, &count, scratch);
     }
     if (draw.top_p < 1.0f) {
-        double enough = (double)draw.top_p * (double)up_to(e, bound, true, scratch);
-        u64 end = find_entry(e, (u64)ceil(enough), width, scratch);
+        double enough = (double)draw.top_p * (double)up_to(row.all, bound, true, scratch);
+        u64 end = find_entry(row, (u64)ceil(enough), width, scratch);
         bound = end < bound ? end : bound;
-        keep(e, bound, few_keys, few_numbers, few_weights, &count, scratch);
     }
     if (draw.min_p > 0.0f) {
         // The last key whose weight reaches min_p; key 0 weighs 1 and always does.
@@ -213,7 +229,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
         }
         bound = last_of(low) < bound ? last_of(low) : bound;
     }
-    u64 total = up_to(e, bound, true, scratch), target = (u64)(draw.at * (double)total) + 1;
-    u64 place = find_entry(e, target < total ? target : total, width, scratch);
+    u64 total = up_to(row.all, bound, true, scratch), target = (u64)(draw.at * (double)total) + 1;
+    u64 place = find_entry(row, target < total ? target : total, width, scratch);
     report(chosen, (unsigned)place, NO_FAULT);
 }
