@@ -49,7 +49,7 @@ impl CachedAttention for Cuda {
         let mut own = Vec::with_capacity(dims.batch);
         for cache in caches.iter_mut() {
             let cache = cache.as_any_mut().downcast_mut::<CudaCache>();
-            own.push(cache.filter(|c| std::sync::Arc::ptr_eq(&c.device, &self.device)).ok_or_else(|| {
+            own.push(cache.filter(|c| std::ptr::addr_eq(c.device.runtime(), self.runtime())).ok_or_else(|| {
                 Error::Device {
                     op: OP,
                     what: "caches",
