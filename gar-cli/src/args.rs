@@ -101,7 +101,7 @@ pub(crate) struct ModelArgs {
     /// Boxes that feature replay samples [default: what the checkpoint says]
     #[arg(long, value_enum)]
     pub(crate) replay: Option<Replay>,
-    /// Where to compute: `cpu`, with all cores or `--threads` of them
+    /// Where to compute: `cpu`, with all cores or `--threads` of them, or `cuda:N`, the N-th NVIDIA card (`cuda`: the first)
     #[arg(long, default_value = "cpu", value_parser = device)]
     pub(crate) device: Device,
     /// Threads to compute with [default: one for each core]
@@ -209,16 +209,28 @@ impl From<Replay> for ReplayBoxes {
 }
 
 /// Where to compute.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
     /// All cores.
     Cpu,
+    /// A CUDA device, by its ordinal.
+    Cuda(usize),
 }
 
 fn device(name: &str) -> Result<Device, String> {
-    match name {
-        "cpu" => Ok(Device::Cpu),
-        _ => Err("expected `cpu`, the only device of this build".into()),
+    const EXPECTED: &str = "expected `cpu`, `cuda` or `cuda:N`";
+    let device = match name.split_once(':') {
+        None if name == "cpu" => Device::Cpu,
+        None if name == "cuda" => Device::Cuda(0),
+        Some(("cuda", ordinal)) => Device::Cuda(ordinal.parse().map_err(|_| EXPECTED)?),
+        _ => return Err(EXPECTED.into()),
+    };
+    match device {
+        Device::Cuda(_) if !cfg!(feature = "cuda") => Err(
+            "this build computes on the CPU alone; `cargo install --path gar-cli --features cuda` builds one for CUDA"
+                .into(),
+        ),
+        device => Ok(device),
     }
 }
 
@@ -230,5 +242,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn devices_are_named() {
+        assert_eq!(device("cpu"), Ok(Device::Cpu));
+        for bad in ["", "gpu", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda:0:1", "CUDA"] {
+            assert!(device(bad).unwrap_err().contains("expected"), "{bad}");
+        }
+        if cfg!(feature = "cuda") {
+            assert_eq!((device("cuda"), device("cuda:3")), (Ok(Device::Cuda(0)), Ok(Device::Cuda(3))));
+        } else {
+            assert!(device("cuda:0").unwrap_err().contains("--features cuda"));
+        }
     }
 }

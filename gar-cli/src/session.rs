@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gar_core::kernels::Progress;
+use gar_core::kernels::{Kernels, Progress};
 use gar_core::llm::Sampling;
 use gar_core::prompt::{RegionSet, user_text};
 use gar_core::vision::Image;
@@ -99,11 +99,10 @@ pub(crate) fn load_with(
     progress: Arc<dyn Progress>,
     change: impl FnOnce(GarBuilder) -> GarBuilder,
 ) -> Result<GarModel> {
-    let Device::Cpu = args.device;
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
     }
-    let mut builder = GarModel::open(&args.directory)?.with_progress(progress);
+    let mut builder = GarModel::open(&args.directory)?.with_kernels(kernels(args.device)?).with_progress(progress);
     if let Some(regions) = regions {
         regions.check_slots(builder.config().prompt_slots)?;
     }
@@ -111,6 +110,16 @@ pub(crate) fn load_with(
         builder = builder.with_replay_boxes(replay.into());
     }
     Ok(change(builder).load()?)
+}
+
+fn kernels(device: Device) -> Result<Kernels> {
+    match device {
+        Device::Cpu => Ok(Kernels::cpu()),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(ordinal) => Ok(Kernels::cuda(ordinal)?),
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => Err(Error::Usage("this build computes on the CPU alone".into())),
+    }
 }
 
 pub(crate) fn answer_options(args: &AnswerArgs) -> Result<AnswerOptions> {

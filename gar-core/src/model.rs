@@ -100,6 +100,8 @@ impl GarModel {
         let preprocess = started.elapsed();
         let (_, features) = parts.features(tiled, &labels)?;
         let mut scene = self.scene_of(features, regions)?;
+        // Devices work behind the caller's back; time is told when the work is done.
+        parts.kernels.device.synchronize()?;
         let vision = started.elapsed() - preprocess;
         scene.timings = Timings { preprocess, vision, ..Timings::default() };
         Ok(scene)
@@ -236,7 +238,7 @@ impl GarBuilder {
         let template = ChatTemplate::open(&directory, &tokenizer)?
             .ok_or_else(|| gar_llm::Error::NoChatTemplate { dir: directory.clone() })?;
         let prompting = Prompting::new(tokenizer, template, &config, Arc::clone(&form))?;
-        let weights = Weights::open(&directory)?;
+        let weights = Weights::open(&directory)?.converted_to(kernels.device.weight_type());
         let mask_encoder = MaskEncoder::load(&weights, &kernels, spec.width, spec.patch_size)?;
         let mllm = weights.scope("mllm.model");
         let tower = match tower {

@@ -2,6 +2,7 @@
 //! shards, every case under both box rules.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+#[allow(dead_code)]
 mod parity;
 
 use std::path::Path;

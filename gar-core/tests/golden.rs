@@ -3,6 +3,7 @@
 //! Skipped without that folder. The project's own fixtures make the same comparison in `fixtures.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+#[allow(dead_code)]
 mod parity;
 
 use std::path::PathBuf;

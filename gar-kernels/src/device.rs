@@ -8,6 +8,17 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// Name as users write it: `cpu`, `cuda:0`.
     fn name(&self) -> &str;
 
+    /// The one floating-point type that weights must have here; nothing where operations take any. Checkpoints are then read
+    /// through [`Weights::converted_to`](crate::Weights::converted_to).
+    fn weight_type(&self) -> Option<DType> {
+        None
+    }
+
+    /// Rows of a matrix that it takes to keep this device busy. Long work is cut into pieces of about so many, or of more.
+    fn rows_at_once(&self) -> usize {
+        1
+    }
+
     /// Copies a host tensor to this device. On the CPU this is the tensor itself.
     ///
     /// # Errors
@@ -31,4 +42,18 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the device is lost.
     fn synchronize(&self) -> Result<()>;
+
+    /// Runs `work`, once and now.
+    ///
+    /// Work that is done again and again under one `key` and asks for the same operations on the same shapes, as the steps
+    /// of a decoder do, may be recorded, so that it is started faster the next times. Results are the same either way.
+    /// Work that asks for something else than last time is welcome; it is then recorded anew.
+    ///
+    /// # Errors
+    /// A failure on the device that `work` itself did not see; its results are then void.
+    fn repeat(&self, key: u64, work: &mut dyn FnMut()) -> Result<()> {
+        let _ = key;
+        work();
+        Ok(())
+    }
 }

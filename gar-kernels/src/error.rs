@@ -63,6 +63,52 @@ pub enum Error {
         /// Positions that would be needed.
         needed: usize,
     },
+    /// A device has not as much memory as was asked for. What was made before stays usable.
+    #[error("{device}: expected {asked} bytes of free memory, found {free}")]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes free.
+        free: usize,
+    },
+    /// A kernel does not compile or load, or it failed as it ran.
+    #[error("kernel {kernel}: {what}")]
+    Kernel {
+        /// Its function.
+        kernel: String,
+        /// What went wrong.
+        what: String,
+    },
+    /// A device or one of its libraries refused a call.
+    #[error("{device}: cannot {call}: {reason}")]
+    Driver {
+        /// The device.
+        device: String,
+        /// What was asked for.
+        call: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A device failed for good: it can be used again by another process only, or not at all.
+    #[error("{device}: lost during \"{call}\": {reason}")]
+    DeviceLost {
+        /// The device.
+        device: String,
+        /// What was asked for when it showed; the cause may lie earlier.
+        call: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A device cannot be used on this machine.
+    #[error("{device}: {why}")]
+    Unavailable {
+        /// The device.
+        device: String,
+        /// What is missing, and what to install.
+        why: String,
+    },
     /// A file could not be read.
     #[error("{}: {source}", path.display())]
     Io {

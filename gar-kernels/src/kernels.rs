@@ -32,6 +32,8 @@ pub struct Kernels {
     pub patch_embed: Arc<dyn ops::PatchEmbed>,
     /// Index of the largest entry of each row.
     pub argmax: Arc<dyn ops::ArgMax>,
+    /// The next token from each row of logits.
+    pub sample: Arc<dyn ops::Sample>,
 }
 
 impl Kernels {
@@ -50,7 +52,8 @@ impl Kernels {
             pointwise: cpu.clone(),
             rows: cpu.clone(),
             patch_embed: cpu.clone(),
-            argmax: cpu,
+            argmax: cpu.clone(),
+            sample: cpu,
         }
     }
 }

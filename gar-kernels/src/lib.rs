@@ -25,6 +25,8 @@
 compile_error!("gar-kernels reads little-endian checkpoints in place and needs a little-endian target");
 
 pub mod cpu;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod cuda;
 mod device;
 mod dtype;
 mod error;

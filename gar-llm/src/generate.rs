@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gar_kernels::{Kernels, Tensor};
+use gar_kernels::{Kernels, Tensor, ops::Draw};
 
 use crate::files::read_json_if_there;
 use crate::llama::Fields;
@@ -118,9 +118,8 @@ pub fn generate_batch(
         for run in &mut active {
             sequences.push(&mut *run.sequence);
         }
-        let logits = decoder.step(kernels, &mut sequences, &tokens).and_then(|logits| rows(kernels, &logits));
-        match logits {
-            Ok(logits) => active.into_iter().zip(&logits).for_each(|(run, logits)| run.take(logits)),
+        match decoder.step(kernels, &mut sequences, &tokens) {
+            Ok(logits) => choose(kernels, &logits, &mut active),
             Err(error) => {
                 let reason = error.to_string();
                 active.iter_mut().for_each(|run| run.outcome = Some(Err(Error::Batch { reason: reason.clone() })));
@@ -142,11 +141,20 @@ pub fn stop_tokens(dir: impl AsRef<Path>, fallback: &[u32]) -> Result<Vec<u32>> 
     }
 }
 
-/// The rows of logits [B, V], on the host.
-fn rows(kernels: &Kernels, logits: &Tensor) -> Result<Vec<Vec<f32>>> {
-    let (batch, width) = logits.as_rows();
-    let all = kernels.device.download(logits)?.to_f32_vec()?;
-    Ok((0..batch).map(|row| all[row * width..(row + 1) * width].to_vec()).collect())
+/// Gives each run the token chosen from its row of logits [B, V], where the logits are. One row that is refused does not
+/// touch the others.
+fn choose(kernels: &Kernels, logits: &Tensor, runs: &mut [&mut Run<'_, '_>]) {
+    let draws: Vec<Draw<'_>> = runs.iter_mut().filter_map(|run| Some(run.sampler.as_mut()?.draw(&run.seen))).collect();
+    let tokens: Vec<Result<u32>> = match kernels.sample.sample(logits, &draws) {
+        Ok(tokens) => tokens.into_iter().map(Ok).collect(),
+        Err(_) => draws.iter().enumerate().map(|(row, draw)| choose_one(kernels, logits, row, draw)).collect(),
+    };
+    runs.iter_mut().zip(tokens).for_each(|(run, token)| run.take(token));
+}
+
+fn choose_one(kernels: &Kernels, logits: &Tensor, row: usize, draw: &Draw<'_>) -> Result<u32> {
+    let tokens = kernels.sample.sample(&logits.rows(row..row + 1)?, std::slice::from_ref(draw))?;
+    tokens.first().copied().ok_or_else(|| Error::Logits { found: "no row".into() })
 }
 
 /// One answer on its way.
@@ -207,7 +215,7 @@ impl<'a, 't> Run<'a, 't> {
         self.sampler = Some(options.sampling.sampler()?);
         let before = Instant::now();
         let logits = decoder.prefill(kernels, self.sequence, embeds)?;
-        let logits = rows(kernels, &logits)?;
+        kernels.device.synchronize()?;
         self.timings.prefill = before.elapsed();
         self.timings.prompt_tokens = embeds.as_rows().0;
         self.decoding_since = Instant::now();
@@ -216,24 +224,23 @@ impl<'a, 't> Run<'a, 't> {
         self.limit = options.max_new_tokens.min(room);
         if self.limit == 0 {
             self.outcome = Some(Ok(FinishReason::Length));
-        } else if let Some(logits) = logits.first() {
-            self.take(logits);
+        } else {
+            choose(kernels, &logits, &mut [self]);
         }
         Ok(())
     }
 
-    /// Chooses a token and hands out what text it makes certain.
-    fn take(&mut self, logits: &[f32]) {
-        let end = self.try_take(logits);
+    /// Takes a token and hands out what text it makes certain.
+    fn take(&mut self, token: Result<u32>) {
+        let end = self.try_take(token);
         self.outcome = end.transpose();
         if self.outcome.is_some() {
             self.timings.decode = self.decoding_since.elapsed();
         }
     }
 
-    fn try_take(&mut self, logits: &[f32]) -> Result<Option<FinishReason>> {
-        let Some(sampler) = &mut self.sampler else { return Ok(Some(FinishReason::Length)) };
-        self.next = sampler.next(logits, &self.seen)?;
+    fn try_take(&mut self, token: Result<u32>) -> Result<Option<FinishReason>> {
+        self.next = token?;
         if self.stop_tokens.contains(&self.next) {
             return self.close(FinishReason::StopToken).map(Some);
         }

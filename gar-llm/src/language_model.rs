@@ -30,7 +30,7 @@ impl LanguageModel {
         let tokenizer = Tokenizer::open(dir)?;
         let template = ChatTemplate::open(dir, &tokenizer)?;
         let stop_tokens = stop_tokens(dir, &config.eos_token_ids)?;
-        let weights = Weights::open(dir)?;
+        let weights = Weights::open(dir)?.converted_to(kernels.device.weight_type());
         let llama = Llama::load(&weights, &LlamaNames::default(), config, &kernels, progress)?;
         Ok(Self { dir: dir.into(), kernels, tokenizer, template, llama, stop_tokens })
     }

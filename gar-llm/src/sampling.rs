@@ -1,5 +1,11 @@
 //! From logits to the next token: greedy, or drawn from a filtered distribution.
 
+use gar_kernels::{
+    Tensor,
+    cpu::Cpu,
+    ops::{Draw, Sample},
+};
+
 use crate::rng::SplitMix64;
 use crate::{Error, Result};
 
@@ -96,18 +102,18 @@ impl Sampler {
     /// [`Error::Logits`] when one is NaN or none is finite.
     pub fn next(&mut self, logits: &[f32], seen: &[u32]) -> Result<u32> {
         check(logits)?;
-        let settings = &self.settings;
-        let penalised =
-            (settings.repetition_penalty != 1.0).then(|| penalise(logits, seen, settings.repetition_penalty));
-        let logits = penalised.as_deref().unwrap_or(logits);
-        if settings.is_greedy() {
-            return Ok(largest(logits));
-        }
-        let mut candidates = Candidates::new(logits, settings.temperature);
-        candidates.top_k(settings.top_k);
-        candidates.top_p(settings.top_p);
-        candidates.min_p(settings.min_p);
-        Ok(candidates.draw(self.rng.unit()))
+        let draw = self.draw(seen);
+        let row = Tensor::from_vec(logits.to_vec(), &[1, logits.len()])?;
+        // One row gives one token.
+        Ok(Cpu.sample(&row, &[draw])?.first().copied().unwrap_or_default())
+    }
+
+    /// How the next token is to be drawn, for an operation that does it where the logits are.
+    pub fn draw<'a>(&mut self, seen: &'a [u32]) -> Draw<'a> {
+        let Sampling { temperature, top_k, top_p, min_p, repetition_penalty, .. } = self.settings;
+        // A greedy choice takes nothing from the sequence.
+        let at = if self.settings.is_greedy() { 0.0 } else { self.rng.unit() };
+        Draw { temperature, top_k, top_p, min_p, repetition_penalty, seen, at }
     }
 }
 
@@ -119,97 +125,6 @@ fn check(logits: &[f32]) -> Result<()> {
         return Err(Error::Logits { found: format!("{} values, none finite", logits.len()) });
     }
     Ok(())
-}
-
-/// The first of the largest logits.
-fn largest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (i, &x) in logits.iter().enumerate() {
-        if x > logits[best] {
-            best = i;
-        }
-    }
-    best as u32
-}
-
-/// Makes each distinct token of `seen` less likely, once.
-fn penalise(logits: &[f32], seen: &[u32], penalty: f32) -> Vec<f32> {
-    let mut out = logits.to_vec();
-    for &token in seen {
-        let i = token as usize;
-        if let Some(&x) = logits.get(i) {
-            out[i] = if x < 0.0 { x * penalty } else { x / penalty };
-        }
-    }
-    out
-}
-
-/// Tokens that may still be drawn, the most likely first, of equal ones the lower id first.
-struct Candidates {
-    /// Token and scaled logit.
-    tokens: Vec<(u32, f32)>,
-}
-
-impl Candidates {
-    fn new(logits: &[f32], temperature: f32) -> Self {
-        // Dividing the distance to the largest logit keeps a tiny temperature from overflowing.
-        let top = logits[largest(logits) as usize];
-        let mut tokens: Vec<(u32, f32)> =
-            (0..).zip(logits).map(|(id, &x)| (id, (x - top) / temperature)).filter(|(_, x)| x.is_finite()).collect();
-        tokens.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        Self { tokens }
-    }
-
-    /// Drops everything below the `k`-th largest; 0 drops nothing.
-    fn top_k(&mut self, k: usize) {
-        if let Some(&(_, smallest)) = k.checked_sub(1).and_then(|last| self.tokens.get(last)) {
-            self.tokens.retain(|&(_, x)| x >= smallest);
-        }
-    }
-
-    /// Keeps tokens until their probability reaches `p`.
-    fn top_p(&mut self, p: f32) {
-        if p >= 1.0 {
-            return;
-        }
-        let weights = self.weights();
-        let enough = f64::from(p) * weights.iter().sum::<f64>();
-        let mut reached = 0.0;
-        let still_short = |weight: &&f64| {
-            let short = reached < enough;
-            reached += **weight;
-            short
-        };
-        let needed = weights.iter().take_while(still_short).count();
-        self.tokens.truncate(needed.max(1));
-    }
-
-    /// Drops tokens less probable than `p` times the most probable one.
-    fn min_p(&mut self, p: f32) {
-        let weights = self.weights();
-        let kept = weights.iter().take_while(|&&w| w >= f64::from(p)).count();
-        self.tokens.truncate(kept.max(1));
-    }
-
-    /// The token at the share `at` ∈ [0, 1) of the distribution.
-    fn draw(&self, at: f64) -> u32 {
-        let weights = self.weights();
-        let target = at * weights.iter().sum::<f64>();
-        let mut reached = 0.0;
-        for (&(token, _), weight) in self.tokens.iter().zip(&weights) {
-            reached += weight;
-            if target < reached {
-                return token;
-            }
-        }
-        // Rounding may leave the target at the very end.
-        self.tokens.last().map_or(0, |&(token, _)| token)
-    }
-
-    /// Probabilities relative to the most probable token, whose logit is 0.
-    fn weights(&self) -> Vec<f64> {
-        self.tokens.iter().map(|&(_, x)| f64::from(x).exp()).collect()
-    }
 }
 
 #[cfg(test)]
@@ -261,26 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_keep_what_their_rules_say() {
-        let logits: Vec<f32> = [0.1_f32, 0.2, 0.4, 0.05, 0.2, 0.05].iter().map(|p| p.ln()).collect();
-        let kept = |sampling: Sampling| -> Vec<u32> {
-            let mut candidates = Candidates::new(&logits, sampling.temperature);
-            candidates.top_k(sampling.top_k);
-            candidates.top_p(sampling.top_p);
-            candidates.min_p(sampling.min_p);
-            candidates.tokens.iter().map(|t| t.0).collect()
-        };
-        assert_eq!(kept(Sampling { top_k: 2, ..sampled(1.0) }), [2, 1, 4], "a tie at the border stays");
-        assert_eq!(kept(Sampling { top_p: 0.39, ..sampled(1.0) }), [2]);
-        assert_eq!(kept(Sampling { top_p: 0.5, ..sampled(1.0) }), [2, 1]);
-        assert_eq!(kept(Sampling { min_p: 0.3, ..sampled(1.0) }), [2, 1, 4]);
-        assert_eq!(kept(Sampling { min_p: 1.0, ..sampled(1.0) }), [2]);
-        assert_eq!(kept(Sampling { top_k: 3, top_p: 0.7, ..sampled(1.0) }), [2, 1], "top-p sees what top-k left");
-    }
-
-    #[test]
-    fn repetition_penalty_acts_once_on_each_seen_token() {
-        assert_eq!(penalise(&[2.0, -2.0, 0.0, 3.0], &[0, 1, 0, 9], 2.0), [1.0, -4.0, 0.0, 3.0]);
+    fn repetition_penalty_acts_on_the_greedy_choice() {
         let greedy = Sampling { repetition_penalty: 2.0, ..Sampling::default() };
         assert_eq!(greedy.sampler().unwrap().next(&[1.0, 1.9], &[1]).unwrap(), 0);
     }

@@ -1,11 +1,11 @@
 //! The Perception Encoder (Bolya et al., 2025): a vision transformer with learned and rotary positions.
 
 use gar_kernels::ops::{Activation, AttentionSpec, Epilogue, Mask, NormKind, NormSpec, Pairing, PatchSpec, RotarySpec};
-use gar_kernels::{DType, Kernels, Tensor, Weights};
+use gar_kernels::{Kernels, Tensor, Weights};
 
 use crate::{PerceptionConfig, Result, RotaryConfig, TowerSpec, VisionTower};
 
-/// Tiles that go through the blocks together. Memory grows with it, results do not depend on it.
+/// Tiles that go through the blocks together, at least. Memory grows with it, results do not depend on it.
 const TILES_AT_ONCE: usize = 2;
 
 /// A Perception Encoder tower with its weights.
@@ -137,7 +137,7 @@ impl PerceptionEncoder {
             post_norm: config.post_norm.then(|| at.norm("norm", width)).transpose()?,
             rotary,
             config,
-            tiles_at_once: TILES_AT_ONCE,
+            tiles_at_once: TILES_AT_ONCE.max(k.device.rows_at_once() / tokens.max(1)),
         })
     }
 
@@ -237,7 +237,7 @@ impl VisionTower for PerceptionEncoder {
         }
         match features {
             Some(all) => Ok(all.reshape(&shape)?),
-            None => Ok(k.device.zeros(&shape, DType::F32)?),
+            None => Ok(self.encode_group(k, tiles, prompt)?.reshape(&shape)?),
         }
     }
 }

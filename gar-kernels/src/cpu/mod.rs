@@ -15,6 +15,7 @@ mod pool;
 mod roi_align;
 mod rotary;
 mod rows;
+mod sampling;
 
 use crate::{DType, Device, Error, Result, Tensor};
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use super::{Cpu, activation};
 use crate::{
     Result, Tensor,
-    ops::{RoiAlign, RoiAlignDims, RoiAlignSpec, RoiBox},
+    ops::{RoiAlign, RoiAlignDims, RoiAlignSpec, RoiBox, RoiSide},
 };
 
 const OP: &str = "roi_align";
@@ -18,9 +18,9 @@ impl RoiAlign for Cpu {
         if !out.is_empty() {
             out.par_chunks_mut(columns * dims.channels).enumerate().for_each(|(i, out)| {
                 let row = i % rows;
-                let [x, y] = sides(&boxes[i / rows], spec);
+                let [x, y] = spec.sides(&boxes[i / rows]);
                 for (column, out) in out.chunks_exact_mut(dims.channels).enumerate() {
-                    bin(cells, dims, &y.samples(row), &x.samples(column), out);
+                    bin(cells, dims, &samples(&y, row), &samples(&x, column), out);
                 }
             });
         }
@@ -28,38 +28,10 @@ impl RoiAlign for Cpu {
     }
 }
 
-/// One axis of a box, in feature cells.
-struct Side {
-    start: f32,
-    /// Length of a bin.
-    bin: f32,
-    /// Samples in a bin.
-    samples: usize,
-}
-
-/// The horizontal and the vertical side of a box.
-fn sides(b: &RoiBox, spec: &RoiAlignSpec) -> [Side; 2] {
-    let shift = if spec.aligned { 0.5 } else { 0.0 };
-    let side = |from: f32, to: f32, bins: usize| {
-        let start = from * spec.spatial_scale - shift;
-        let length = to * spec.spatial_scale - shift - start;
-        let length = if spec.aligned { length } else { length.max(1.0) };
-        let samples = match spec.sampling_ratio {
-            0 => (length / bins as f32).ceil().max(0.0) as usize,
-            n => n,
-        };
-        Side { start, bin: length / bins as f32, samples }
-    };
-    let [rows, columns] = spec.output;
-    [side(b[0], b[2], columns), side(b[1], b[3], rows)]
-}
-
-impl Side {
-    /// Sample positions of bin `i`.
-    fn samples(&self, i: usize) -> Vec<f32> {
-        let at = |s: usize| self.start + i as f32 * self.bin + (s as f32 + 0.5) * self.bin / self.samples as f32;
-        (0..self.samples).map(at).collect()
-    }
+/// Sample positions of bin `i`.
+fn samples(side: &RoiSide, i: usize) -> Vec<f32> {
+    let at = |s: usize| side.start + i as f32 * side.bin + (s as f32 + 0.5) * side.bin / side.samples as f32;
+    (0..side.samples).map(at).collect()
 }
 
 /// Averages the samples at all pairs of `ys` and `xs`.

@@ -31,6 +31,7 @@ pub mod reference;
 mod roi_align;
 mod rotary;
 mod rows;
+mod sampling;
 
 pub use argmax::argmax;
 pub use attention::attention;
@@ -44,6 +45,7 @@ pub use pool::pool;
 pub use roi_align::roi_align;
 pub use rotary::rotary;
 pub use rows::rows;
+pub use sampling::sample;
 
 use crate::Kernels;
 
@@ -65,6 +67,7 @@ pub fn all(kernels: &Kernels, config: &LawConfig) -> Result<(), Vec<Violation>> 
         rows(&*kernels.rows, device, config),
         patch_embed(&*kernels.patch_embed, device, config),
         argmax(&*kernels.argmax, device, config),
+        sample(&*kernels.sample, device, config),
     ];
     let violations: Vec<_> = verdicts.into_iter().filter_map(Result::err).collect();
     if violations.is_empty() { Ok(()) } else { Err(violations) }

@@ -5,7 +5,7 @@ use std::f64::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
 use ndarray::{Array1, Array2, Array3, Array4};
 
-use crate::ops::{Activation, Mask, NormKind, Pairing, PoolSpec, RoiAlignSpec, RoiBox};
+use crate::ops::{Activation, Draw, Mask, NormKind, Pairing, PoolSpec, RoiAlignSpec, RoiBox};
 
 /// The error function to 1e-15: `2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)!!` (Abramowitz & Stegun, 7.1.6), all terms of
 /// one sign. From 6 on it rounds to ±1.
@@ -208,6 +208,47 @@ pub fn argmax(row: &[f64]) -> usize {
         }
     }
     best
+}
+
+/// The token that a draw falls on: entries sorted, filtered one rule after another, walked through. Scaled logits are taken
+/// as f32 has them, so that ties are ties.
+pub fn sample(row: &[f64], draw: &Draw<'_>) -> u32 {
+    let penalty = |i: usize, x: f32| match draw.seen.contains(&(i as u32)) && draw.repetition_penalty != 1.0 {
+        true if x < 0.0 => x * draw.repetition_penalty,
+        true => x / draw.repetition_penalty,
+        false => x,
+    };
+    let mut entries: Vec<(usize, f32)> = row.iter().enumerate().map(|(i, &x)| (i, penalty(i, x as f32))).collect();
+    // A stable sort leaves equal entries in their order.
+    entries.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let top = entries[0].1;
+    if draw.temperature == 0.0 {
+        return entries[0].0 as u32;
+    }
+    let scaled = entries.iter().map(|&(i, x)| (i, f64::from((x - top) / draw.temperature)));
+    let mut entries: Vec<(usize, f64)> = scaled.filter(|(_, s)| s.is_finite()).collect();
+    if draw.top_k > 0 && draw.top_k < entries.len() {
+        let least = entries[draw.top_k - 1].1;
+        entries.retain(|&(_, s)| s >= least);
+    }
+    let total = |entries: &[(usize, f64)]| entries.iter().map(|(_, s)| s.exp()).sum::<f64>();
+    if draw.top_p < 1.0 {
+        let (enough, mut reached, mut kept) = (f64::from(draw.top_p) * total(&entries), 0.0, 0);
+        while kept == 0 || (kept < entries.len() && reached < enough) {
+            reached += entries[kept].1.exp();
+            kept += 1;
+        }
+        entries.truncate(kept);
+    }
+    entries.retain(|(_, s)| s.exp() >= f64::from(draw.min_p));
+    let (target, mut reached) = (draw.at * total(&entries), 0.0);
+    for &(i, s) in &entries {
+        reached += s.exp();
+        if reached > target {
+            return i as u32;
+        }
+    }
+    entries.last().map_or(0, |&(i, _)| i as u32)
 }
 
 #[cfg(test)]

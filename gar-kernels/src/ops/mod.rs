@@ -13,6 +13,7 @@ mod pool;
 mod roi_align;
 mod rotary;
 mod rows;
+mod sampling;
 
 pub use argmax::ArgMax;
 pub use attention::{Attention, AttentionDims, AttentionSpec, Mask};
@@ -22,7 +23,8 @@ pub use norm::{Norm, NormKind, NormSpec};
 pub use patch_embed::{PatchDims, PatchEmbed, PatchSpec};
 pub use pointwise::Pointwise;
 pub use pool::{Pool, PoolDims, PoolSpec};
-pub use roi_align::{RoiAlign, RoiAlignDims, RoiAlignSpec, RoiBox};
+pub use roi_align::{RoiAlign, RoiAlignDims, RoiAlignSpec, RoiBox, RoiSide};
 pub use rotary::{Pairing, Rotary, RotaryDims, RotarySpec};
 pub use rows::Rows;
 pub(crate) use rows::check_gather;
+pub use sampling::{Draw, Sample};

@@ -13,7 +13,7 @@ use std::{
 use file::Entry;
 pub(crate) use file::MappedFile;
 
-use crate::{DType, Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor, bf16, f16};
 
 /// The tensors of a checkpoint whose names begin with a prefix.
 ///
@@ -29,6 +29,8 @@ pub struct Weights {
     /// The directory or file, for messages.
     path: Arc<PathBuf>,
     prefix: String,
+    /// What tensors are converted to.
+    dtype: Option<DType>,
 }
 
 /// Name, element type and shape of a stored tensor.
@@ -57,7 +59,7 @@ impl Weights {
         } else {
             file::read_sharded(path, &index)?
         };
-        Ok(Self { index: Arc::new(entries), path: Arc::new(path.to_path_buf()), prefix: String::new() })
+        Ok(Self { index: Arc::new(entries), path: Arc::new(path.to_path_buf()), prefix: String::new(), dtype: None })
     }
 
     /// The tensors under `prefix.`; an empty prefix is this scope itself.
@@ -67,16 +69,22 @@ impl Weights {
         Self { prefix, ..self.clone() }
     }
 
+    /// The same tensors, each converted to `dtype` as it is taken, to the nearest value; with `None`, as they are stored.
+    #[must_use]
+    pub fn converted_to(self, dtype: Option<DType>) -> Self {
+        Self { dtype, ..self }
+    }
+
     /// Whether `name` is there.
     pub fn contains(&self, name: &str) -> bool {
         self.index.contains_key(&self.full_name(name))
     }
 
-    /// The floating-point tensor `name`, on the host and mapped, of exactly this shape and with finite entries.
+    /// The floating-point tensor `name`, on the host and mapped (unless it is converted), of exactly this shape and with finite entries.
     ///
     /// # Errors
     /// [`Error::MissingTensor`], or [`Error::Checkpoint`] for another shape, another kind of element, or an entry that is
-    /// NaN or infinite.
+    /// NaN or infinite, or becomes it as it is converted.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let entry = self.entry(name)?;
         let wrong = |expected: String, found: String| Error::Checkpoint {
@@ -92,9 +100,14 @@ impl Weights {
             return Err(wrong("f32, f16 or bf16".into(), entry.dtype.to_string()));
         }
         let tensor = entry.tensor()?;
-        match file::first_not_finite(&tensor)? {
-            Some(at) => Err(wrong("finite entries".into(), format!("NaN or infinity at entry {at}"))),
-            None => Ok(tensor),
+        if let Some(at) = file::first_not_finite(&tensor)? {
+            return Err(wrong("finite entries".into(), format!("NaN or infinity at entry {at}")));
+        }
+        let Some(dtype) = self.dtype.filter(|dtype| *dtype != entry.dtype) else { return Ok(tensor) };
+        let converted = convert(&tensor, dtype)?;
+        match file::first_not_finite(&converted)? {
+            Some(at) => Err(wrong(format!("entries that {dtype} can hold"), format!("a larger one at entry {at}"))),
+            None => Ok(converted),
         }
     }
 
@@ -126,5 +139,48 @@ impl Weights {
     fn entry(&self, name: &str) -> Result<&Entry> {
         let name = self.full_name(name);
         self.index.get(&name).ok_or_else(|| Error::MissingTensor { name, path: self.path.to_path_buf() })
+    }
+}
+
+/// A floating-point tensor in another floating-point type, each entry rounded to nearest even.
+fn convert(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    use half::slice::HalfFloatSliceExt;
+    let values = tensor.to_f32_vec()?;
+    match dtype {
+        DType::F16 => {
+            let mut halves = vec![f16::ZERO; values.len()];
+            halves.convert_from_f32_slice(&values);
+            Tensor::from_vec(halves, tensor.shape())
+        }
+        DType::BF16 => Tensor::from_vec(values.into_iter().map(bf16::from_f32).collect(), tensor.shape()),
+        DType::F32 => Tensor::from_vec(values, tensor.shape()),
+        DType::U8 | DType::U32 => {
+            Err(Error::DType { op: "weights", what: "converted_to", expected: "f32, f16 or bf16", found: dtype })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::{Dtype, tensor::TensorView};
+
+    #[test]
+    fn conversion_is_explicit_and_exact_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let (good, large) = ([1.0_f32, 1.001, -2.5], [f32::MAX]);
+        let bytes: Vec<u8> = good.iter().chain(&large).flat_map(|v| v.to_le_bytes()).collect();
+        let view =
+            |range: std::ops::Range<usize>| TensorView::new(Dtype::F32, vec![range.len() / 4], &bytes[range]).unwrap();
+        safetensors::serialize_to_file([("a.good", view(0..12)), ("a.large", view(12..16))], None, &path).unwrap();
+
+        let stored = Weights::open(&path).unwrap().scope("a");
+        assert_eq!(stored.tensor("good", &[3]).unwrap().host::<f32>().unwrap(), good);
+        let narrow = Weights::open(&path).unwrap().converted_to(Some(DType::BF16)).scope("a");
+        assert_eq!(narrow.tensor("good", &[3]).unwrap().host::<bf16>().unwrap(), good.map(bf16::from_f32));
+        let refused = narrow.tensor("large", &[1]).unwrap_err().to_string();
+        assert!(refused.contains("a.large") && refused.contains("bf16 can hold"), "{refused}");
+        assert!(stored.converted_to(Some(DType::U8)).tensor("good", &[3]).is_err());
     }
 }

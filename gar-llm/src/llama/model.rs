@@ -1,6 +1,7 @@
 //! The forward pass of a Llama, written against the table of operations.
 
 use std::any::Any;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use gar_kernels::ops::{CacheSpec, Epilogue, KvCache, NormKind, NormSpec, Pairing, RotarySpec};
@@ -10,8 +11,10 @@ use super::LlamaConfig;
 use super::rope::{Rope, RopeTables};
 use crate::{Decoder, Error, Result, Sequence};
 
-/// Rows of a prompt that go through the layers together: bounds the memory that a long prompt needs.
+/// Rows of a prompt that go through the layers together, at least: bounds the memory that a long prompt needs.
 const CHUNK: usize = 512;
+/// Steps are taken to ask for the same operations until their length reaches this, and then until it doubles.
+const SAME_LENGTH: usize = 128;
 
 /// Where a checkpoint keeps the parts of a Llama. The default is the plain Hugging Face layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +199,14 @@ impl Llama {
         layer.output.apply(kernels, &mixed.reshape(&[batch, rows, heads * head_dim])?, Some(residual))
     }
 
+    /// Steps of as many sequences of about the same length ask for the same operations on the same shapes.
+    fn step_key(&self, lengths: &[usize]) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        std::ptr::from_ref(self).hash(&mut hasher);
+        (lengths.len(), lengths.iter().max().map(|len| (len / SAME_LENGTH).checked_ilog2())).hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// `x` [B, D] → logits [B, V].
     fn logits(&self, kernels: &Kernels, x: &Tensor) -> Result<Tensor> {
         let normed = self.rms_norm(kernels, x, &self.norm)?;
@@ -280,8 +291,9 @@ impl Decoder for Llama {
         let before = own.cache.len();
         let mut pass = || -> Result<Tensor> {
             let mut last = embeds.rows(0..0)?;
-            for start in (0..rows).step_by(CHUNK) {
-                let len = CHUNK.min(rows - start);
+            let chunk = CHUNK.max(kernels.device.rows_at_once());
+            for start in (0..rows).step_by(chunk) {
+                let len = chunk.min(rows - start);
                 let chunk = embeds.rows(start..start + len)?.reshape(&[1, len, width])?;
                 let x = self.layers(kernels, chunk, &mut [&mut *own])?.reshape(&[len, width])?;
                 last = x.rows(len - 1..len)?;
@@ -304,17 +316,22 @@ impl Decoder for Llama {
             });
         }
         let (batch, width) = (tokens.len(), self.config.hidden_size);
-        let x = self.embed(kernels, tokens)?.reshape(&[batch, 1, width])?;
         let mut own = Vec::with_capacity(batch);
         for sequence in sequences.iter_mut() {
             own.push(self.own(&mut **sequence, 1)?);
         }
-        let x = self.layers(kernels, x, &mut own)?;
-        let logits = self.logits(kernels, &x.reshape(&[batch, width])?);
+        let before: Vec<usize> = own.iter().map(|sequence| sequence.cache.len()).collect();
+        let mut pass = || -> Result<Tensor> {
+            let x = self.embed(kernels, tokens)?.reshape(&[batch, 1, width])?;
+            let x = self.layers(kernels, x, &mut own)?;
+            self.logits(kernels, &x.reshape(&[batch, width])?)
+        };
+        let mut logits = Err(Error::EmptyPrompt);
+        let repeated = kernels.device.repeat(self.step_key(&before), &mut || logits = pass());
+        let logits = repeated.map_err(Error::from).and(logits);
         if logits.is_err() {
-            for sequence in own {
-                let len = sequence.cache.len();
-                sequence.cache.truncate(len - 1);
+            for (sequence, len) in own.into_iter().zip(before) {
+                sequence.cache.truncate(len);
             }
         }
         logits

@@ -1,0 +1,231 @@
+//! Attention through the key/value cache on CUDA: many queries by tiles, few by shares of the keys.
+//!
+//! Whatever changes from token to token, lengths and addresses of pages, goes to the device as values; grids, shapes and
+//! scalars stay the same until the table or the number of shares doubles, so that a decoder's steps repeat.
+use super::{
+    Argument, Cuda, Kernel, Launch, Source,
+    attention::{FlashTile, HEAD_DIMS, MOST_HEAD_DIM, WARP, base_two, check_head},
+    kv_cache::{CudaCache, PAGE},
+    launch::int,
+};
+use crate::{
+    DType, Error, Result, Tensor,
+    ops::{CacheSpec, CachedAttention, CachedAttentionDims, KvCache},
+};
+
+const OP: &str = "cached_attention";
+/// Most new positions of a sequence whose keys are shared out among blocks. With more, blocks are enough as it is.
+const FEW: usize = 16;
+/// Rows of a block of `cached_split`: query heads of one kv head, at as many positions as there are.
+const SPLIT_ROWS: usize = 16;
+static SOURCE: Source = Source { name: OP, text: include_str!("cached_attention.cu") };
+
+impl CachedAttention for Cuda {
+    /// Heads of a multiple of 8 up to 128, stored in the type of this table's activations.
+    fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
+        let fits = spec.head_dim % 8 == 0 && (8..=MOST_HEAD_DIM).contains(&spec.head_dim);
+        if spec.kv_heads == 0 || !fits {
+            let found = format!("{} heads of {}", spec.kv_heads, spec.head_dim);
+            return Err(Error::value(OP, "cache", "at least one head of a multiple of 8 up to 128", found));
+        }
+        if CudaCache::page_elements(spec).is_none() {
+            let expected = format!("at most {} elements in {PAGE} positions of all layers", i32::MAX);
+            return Err(Error::value(OP, "cache", expected, format!("{spec:?}")));
+        }
+        Ok(Box::new(CudaCache::new(self.device.clone(), self.activations, spec)))
+    }
+
+    fn attend(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        caches: &mut [&mut dyn KvCache],
+        layer: usize,
+        scale: f32,
+    ) -> Result<Tensor> {
+        let dims = CachedAttentionDims::check(q, k, v, caches, layer)?;
+        check_head(OP, q, dims.head_dim)?;
+        let mut own = Vec::with_capacity(dims.batch);
+        for cache in caches.iter_mut() {
+            let cache = cache.as_any_mut().downcast_mut::<CudaCache>();
+            own.push(cache.filter(|c| std::ptr::addr_eq(c.device.runtime(), self.runtime())).ok_or_else(|| {
+                Error::Device {
+                    op: OP,
+                    what: "caches",
+                    expected: self.runtime().name().into(),
+                    found: "another device's cache".into(),
+                }
+            })?);
+        }
+        let dtype = own.first().map_or(self.activations, |cache| cache.dtype);
+        if let Some(other) = own.iter().find(|cache| cache.dtype != dtype) {
+            return Err(Error::value(OP, "caches", format!("caches of {dtype}"), other.dtype));
+        }
+        let operand = |what, tensor| self.operand(OP, what, tensor, dtype);
+        let [q_at, k_at, v_at] = [operand("q", q)?, operand("k", k)?, operand("v", v)?];
+        let plain = self.plain || dtype == DType::F32;
+        let base_two = if plain { Argument::F32(scale) } else { base_two(OP, scale)? };
+        let (out, to) = self.device.empty(q.shape(), dtype)?;
+        if out.is_empty() {
+            return Ok(out);
+        }
+        for cache in &mut own {
+            cache.reserve(dims.queries)?;
+        }
+        let step = Step::new(dims, &own, layer, base_two);
+        // Held until everything that reads it is launched.
+        let (_held, table) = self.device.values(&step.table(&own))?;
+        step.append(self, dtype, table, [k_at.into(), v_at.into()])?;
+        let (q_at, to) = (q_at.into(), to.into());
+        match plain {
+            true => step.plain(self, dtype, table, [q_at, to])?,
+            false if dims.queries <= FEW => step.split(self, table, [q_at, to])?,
+            false => step.flash(self, table, [q_at, to])?,
+        }
+        Ok(out)
+    }
+}
+
+/// One layer of one step of a batch.
+struct Step {
+    dims: CachedAttentionDims,
+    layer: usize,
+    /// The scale as the kernel wants it.
+    scale: Argument,
+    /// Pages that a row of the table has room for: a power of two, so that it seldom changes.
+    room: usize,
+}
+
+impl Step {
+    fn new(dims: CachedAttentionDims, caches: &[&mut CudaCache], layer: usize, scale: Argument) -> Self {
+        let most = caches.iter().map(|c| c.pages(dims.queries).count()).max().unwrap_or(0);
+        Self { dims, layer, scale, room: most.next_power_of_two() }
+    }
+
+    /// A row for each sequence: its length before this step, the addresses of its pages, zeros.
+    fn table(&self, caches: &[&mut CudaCache]) -> Vec<u64> {
+        let mut table = vec![0; caches.len() * (self.room + 1)];
+        for (row, cache) in table.chunks_exact_mut(self.room + 1).zip(caches) {
+            row[0] = cache.len() as u64;
+            row[1..].iter_mut().zip(cache.pages(self.dims.queries)).for_each(|(to, page)| *to = page.0);
+        }
+        table
+    }
+
+    /// The table, some pointers, and `extents` as `int`.
+    fn arguments(&self, table: Argument, pointers: &[Argument], extents: &[usize]) -> Result<Vec<Argument>> {
+        let mut arguments = vec![table, int(OP, "caches", self.room + 1)?];
+        arguments.extend(pointers);
+        for &extent in extents {
+            arguments.push(int(OP, "q", extent)?);
+        }
+        Ok(arguments)
+    }
+
+    fn append(&self, cuda: &Cuda, dtype: DType, table: Argument, kv: [Argument; 2]) -> Result<()> {
+        let CachedAttentionDims { batch, queries, kv_heads, head_dim, .. } = self.dims;
+        let arguments = self.arguments(table, &kv, &[batch, queries, kv_heads, self.layer])?;
+        let vectors = head_dim * dtype.size() / 16;
+        cuda.launch_items(&plain("cached_append", dtype, head_dim), batch * queries * kv_heads * vectors, &arguments)
+    }
+
+    fn plain(&self, cuda: &Cuda, dtype: DType, table: Argument, qo: [Argument; 2]) -> Result<()> {
+        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = self.dims;
+        let mut arguments = self.arguments(table, &qo, &[batch, queries, heads, heads / kv_heads, self.layer])?;
+        arguments.push(self.scale);
+        let blocks = (batch * queries * heads).div_ceil(WARP);
+        cuda.launch_blocks(&plain("cached_plain", dtype, head_dim), blocks, WARP as u32, &arguments)
+    }
+
+    fn flash(&self, cuda: &Cuda, table: Argument, qo: [Argument; 2]) -> Result<()> {
+        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = self.dims;
+        let tile = FlashTile::of(head_dim, true).for_work(cuda, queries, heads * batch, head_dim);
+        let mut arguments = self.arguments(table, &qo, &[queries, heads, heads / kv_heads, self.layer])?;
+        arguments.push(self.scale);
+        let launch = tile.launch(OP, [queries, heads, batch], head_dim)?;
+        cuda.runtime().launch(&flash(tile, head_dim), launch, &arguments)
+    }
+
+    fn split(&self, cuda: &Cuda, table: Argument, [q, out]: [Argument; 2]) -> Result<()> {
+        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = self.dims;
+        let tile = SplitTile::of(head_dim);
+        let groups = kv_heads * (queries * (heads / kv_heads)).div_ceil(SPLIT_ROWS);
+        let rows = batch * queries * heads;
+        let shares = tile.shares(cuda, groups * batch, self.room);
+        let (_values, values) = cuda.device.empty(&[rows, shares, head_dim], DType::F32)?;
+        let (_tops, tops) = cuda.device.empty(&[rows, shares, 2], DType::F32)?;
+        let [values, tops]: [Argument; 2] = [values.into(), tops.into()];
+        let extents = [queries, heads, heads / kv_heads, self.layer];
+        let mut arguments = self.arguments(table, &[q, values, tops], &extents)?;
+        arguments.push(self.scale);
+        let extent = |n: usize| u32::try_from(n).map_err(|_| Error::value(OP, "q", format!("at most {}", u32::MAX), n));
+        let launch = Launch {
+            grid: [extent(shares)?, extent(groups)?, extent(batch)?],
+            threads: SplitTile::THREADS,
+            shared_bytes: tile.shared_bytes(head_dim),
+        };
+        cuda.runtime().launch(&split("cached_split", tile, head_dim), launch, &arguments)?;
+        let arguments = [values, tops, out, int(OP, "shares", shares)?, self.scale];
+        cuda.launch_blocks(&split("cached_combine", tile, head_dim), rows, SplitTile::THREADS, &arguments)
+    }
+}
+
+/// What a warp of `cached_split` takes at once.
+#[derive(Clone, Copy, Debug)]
+struct SplitTile {
+    keys: usize,
+}
+
+impl SplitTile {
+    const WARPS: usize = FlashTile::WARPS;
+    const THREADS: u32 = (Self::WARPS * WARP) as u32;
+
+    /// Two stages for four warps in about 70 KiB of shared memory, so that a block is never alone.
+    fn of(head_dim: usize) -> Self {
+        Self { keys: if head_dim > 64 { 16 } else { 32 } }
+    }
+
+    /// Two blocks for each multiprocessor, but no share of less than a tile for each warp of a full table.
+    fn shares(self, cuda: &Cuda, groups: usize, room: usize) -> usize {
+        let wanted = (2 * cuda.runtime().properties().multiprocessors as usize).div_ceil(groups);
+        wanted.clamp(1, room * PAGE / (self.keys * Self::WARPS))
+    }
+
+    /// Rows of q, then keys and values of two stages for each warp; PITCH of `flash.cuh` elements a row.
+    fn shared_bytes(self, head_dim: usize) -> u32 {
+        let rows = SPLIT_ROWS + Self::WARPS * 2 * 2 * self.keys;
+        (rows * (head_dim.next_multiple_of(16) + 8) * DType::BF16.size()) as u32
+    }
+}
+
+fn plain(function: &'static str, dtype: DType, head_dim: usize) -> Kernel {
+    let element = if dtype == DType::F32 { "float" } else { "bf16" };
+    kernel(function, vec![("GAR_T", element.into()), ("GAR_HEAD_DIM", head_dim.to_string())])
+}
+
+fn flash(tile: FlashTile, head_dim: usize) -> Kernel {
+    kernel("cached_flash", tile.defines(head_dim))
+}
+
+fn split(function: &'static str, tile: SplitTile, head_dim: usize) -> Kernel {
+    let numbers = [("GAR_HEAD_DIM", head_dim), ("GAR_WARPS", SplitTile::WARPS), ("GAR_KEYS", tile.keys)];
+    kernel(function, numbers.map(|(name, value)| (name, value.to_string())).into())
+}
+
+fn kernel(function: &'static str, mut defines: Vec<(&'static str, String)>) -> Kernel {
+    defines.push(("GAR_PAGE", PAGE.to_string()));
+    Kernel { source: &SOURCE, function, defines }
+}
+
+pub(super) fn kernels() -> Vec<Kernel> {
+    let of = |d| {
+        let plain = ["cached_append", "cached_plain"]
+            .into_iter()
+            .flat_map(move |f| [DType::F32, DType::BF16].map(|dtype| plain(f, dtype, d)));
+        let flash = [FlashTile::of(d, true), FlashTile::small(d)].map(|tile| flash(tile, d));
+        let split = ["cached_split", "cached_combine"].map(|f| split(f, SplitTile::of(d), d));
+        plain.chain(flash).chain(split)
+    };
+    HEAD_DIMS.into_iter().flat_map(of).collect()
+}

@@ -1,0 +1,57 @@
+// Values: parameters of any stored type, nonlinearities, arithmetic that is rounded step by step.
+#pragma once
+#include "gar.cuh"
+
+// Element type of a parameter, as the wrappers number them.
+enum Stored { STORED_F32 = 0, STORED_F16 = 1, STORED_BF16 = 2 };
+
+// An IEEE half as a float, exactly: its bits moved into place and the exponent's bias mended by a product.
+__device__ inline float half_to_float(unsigned short bits) {
+    unsigned rest = bits & 0x7fffu, sign = (bits & 0x8000u) << 16;
+    float size = __uint_as_float(rest << 13) * 5.192296858534828e33f; // 2^112
+    if (rest >= 0x7c00u) size = __uint_as_float(0x7f800000u | rest << 13);
+    return __uint_as_float(__float_as_uint(size) | sign);
+}
+
+// Entry `at` of a parameter.
+__device__ inline float stored(const void* p, int type, unsigned long long at) {
+    if (type == STORED_F32) return ((const float*)p)[at];
+    if (type == STORED_F16) return half_to_float(((const unsigned short*)p)[at]);
+    return to_float(((const bf16*)p)[at]);
+}
+
+// x · Φ(x) with the error function.
+__device__ inline float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
+
+// x / (1 + e⁻ˣ).
+__device__ inline float silu(float x) { return x / (1.0f + expf(-x)); }
+
+// Rounded one by one: the device's compiler joins a product and a sum otherwise, which decides borders differently.
+#ifdef GAR_EMULATOR
+__device__ inline float add_rn(float a, float b) { return a + b; }
+__device__ inline float mul_rn(float a, float b) { return a * b; }
+__device__ inline float div_rn(float a, float b) { return a / b; }
+#else
+__device__ inline float add_rn(float a, float b) { return __fadd_rn(a, b); }
+__device__ inline float mul_rn(float a, float b) { return __fmul_rn(a, b); }
+__device__ inline float div_rn(float a, float b) { return __fdiv_rn(a, b); }
+#endif
+
+// This thread among all of a launch that is one line of blocks.
+__device__ inline unsigned long long flat_index() { return (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; }
+
+// Calls f(index, value) for each entry of a row, by all threads of a block together: 16-byte accesses between the ragged ends,
+// because a row need not start at a multiple of 16 bytes.
+template <typename T, typename F> __device__ inline void each_entry(const T* row, int width, F f) {
+    int head = (16 - (size_t)row % 16) % 16 / sizeof(T);
+    head = min(head, width);
+    int vectors = (width - head) / 8, tail = head + vectors * 8;
+    for (int i = threadIdx.x; i < head; i += blockDim.x) f(i, to_float(row[i]));
+    for (int n = threadIdx.x; n < vectors; n += blockDim.x) {
+        float value[8];
+        load8(row + head + n * 8, value);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) f(head + n * 8 + j, value[j]);
+    }
+    for (int i = tail + threadIdx.x; i < width; i += blockDim.x) f(i, to_float(row[i]));
+}

@@ -1,0 +1,97 @@
+//! Keys and values of one sequence on a device, in pages.
+//!
+//! A page holds [`PAGE`] positions of all layers. Forks share pages; the one that writes first copies the page it writes to.
+use std::{any::Any, sync::Arc};
+
+use super::{Buffer, CudaDevice, Pointer};
+use crate::{
+    DType, Error, Result,
+    ops::{CacheSpec, KvCache},
+};
+
+/// Positions of a page: a multiple of every tile of keys, and 16 KiB a head and layer, so that a page reads as fast as
+/// contiguous memory.
+pub(super) const PAGE: usize = 128;
+
+/// Pages of one sequence.
+#[derive(Debug)]
+pub(super) struct CudaCache {
+    pub(super) device: Arc<CudaDevice>,
+    pub(super) dtype: DType,
+    spec: CacheSpec,
+    len: usize,
+    /// [layers, keys and values, kv_heads, PAGE, head_dim] each.
+    pages: Vec<Arc<Buffer>>,
+}
+
+impl CudaCache {
+    /// No page yet.
+    pub(super) fn new(device: Arc<CudaDevice>, dtype: DType, spec: CacheSpec) -> Self {
+        Self { device, dtype, spec, len: 0, pages: Vec::new() }
+    }
+
+    /// Elements of a page; nothing where a kernel's offsets, 32 bits, do not reach its end.
+    pub(super) fn page_elements(spec: CacheSpec) -> Option<usize> {
+        let of = [spec.layers, 2, spec.kv_heads, PAGE, spec.head_dim];
+        of.into_iter().try_fold(1_usize, usize::checked_mul).filter(|&elements| i32::try_from(elements).is_ok())
+    }
+
+    /// Makes room for `rows` positions behind the filled ones, in pages that nobody else holds.
+    pub(super) fn reserve(&mut self, rows: usize) -> Result<()> {
+        let bytes = Self::page_elements(self.spec).unwrap_or(0) * self.dtype.size();
+        let runtime = self.device.runtime();
+        for index in self.len / PAGE..(self.len + rows).div_ceil(PAGE) {
+            let Some(page) = self.pages.get_mut(index) else {
+                self.pages.push(runtime.allocate(bytes)?);
+                continue;
+            };
+            if Arc::strong_count(page) > 1 {
+                let own = runtime.allocate(bytes)?;
+                // A page behind the filled positions holds nothing that counts.
+                if index * PAGE < self.len {
+                    runtime.copy(page.pointer(), own.pointer(), bytes)?;
+                }
+                *page = own;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the pages start that hold positions `0 .. len + rows`.
+    pub(super) fn pages(&self, rows: usize) -> impl Iterator<Item = Pointer> {
+        self.pages.iter().take((self.len + rows).div_ceil(PAGE)).map(|page| page.pointer())
+    }
+}
+
+impl KvCache for CudaCache {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn spec(&self) -> CacheSpec {
+        self.spec
+    }
+
+    fn advance(&mut self, rows: usize) -> Result<()> {
+        let needed = self.len.saturating_add(rows);
+        if needed > self.spec.capacity {
+            return Err(Error::Capacity { capacity: self.spec.capacity, needed });
+        }
+        self.len = needed;
+        Ok(())
+    }
+
+    fn fork(&self) -> Result<Box<dyn KvCache>> {
+        let pages = self.pages.iter().take(self.len.div_ceil(PAGE)).cloned().collect();
+        Ok(Box::new(Self { device: self.device.clone(), pages, ..*self }))
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.pages.truncate(self.len.div_ceil(PAGE));
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}

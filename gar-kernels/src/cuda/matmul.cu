@@ -1,0 +1,136 @@
+// y = residual + scale ⊙ activation(x · wᵀ + bias): x [m, k], w [n, k], y [m, n].
+//
+// v1 matmul_plain: a thread makes one entry. Weights and parameters of any stored type. The oracle, and the way of f32.
+// v2 matmul_few: up to 8 · GAR_TILES rows of x, as in decoding. Bound by reading w, 2 · n · k bytes, which it reads once, in
+//    16-byte accesses. The weights are the left operand of the tensor cores and the rows of x their 8 columns; which entries
+//    of k meet in which step is free as long as both sides agree, so a lane feeds the 16 bytes it reads to two steps as
+//    they are, without shared memory. A block takes 16 rows of w; its warps share k between them. A row's sum has one order
+//    whatever other rows there are: sequences decoded together give the bits they give alone.
+// Many rows go to cuBLASLt where there is one; epilogue_plain and epilogue_8 then do what it does not.
+// Not yet measured.
+#include "mma.cuh"
+#include "values.cuh"
+
+// What follows a product. A null pointer leaves its part out.
+__device__ inline float finish(float y, float bias, int activation, float scale, float residual) {
+    y += bias;
+    if (activation) y = gelu(y);
+    return residual + scale * y;
+}
+
+extern "C" __global__ void matmul_plain(const GAR_T* x, const void* w, int w_type, const void* bias, int bias_type,
+                                        int activation, const void* scale, int scale_type, const GAR_T* residual, GAR_T* y,
+                                        int n, int k, unsigned long long items) {
+    unsigned long long item = flat_index();
+    if (item >= items) return;
+    int column = item % n;
+    const GAR_T* row = x + item / n * k;
+    float sum = 0.0f;
+    for (int i = 0; i < k; ++i) sum += to_float(row[i]) * stored(w, w_type, (size_t)column * k + i);
+    y[item] = from_float<GAR_T>(finish(sum, bias ? stored(bias, bias_type, column) : 0.0f, activation,
+                                       scale ? stored(scale, scale_type, column) : 1.0f,
+                                       residual ? to_float(residual[item]) : 0.0f));
+}
+
+#ifdef GAR_TILES
+// Sixteen bytes, or zeros: a predicate and no branch, so that many loads are on their way at once. Weights are read once and
+// need not stay in L1.
+__device__ inline uint4 load16_if(bool wanted, const void* p, bool once) {
+#ifdef GAR_EMULATOR
+    return wanted ? load16(p) : make_uint4(0, 0, 0, 0);
+#else
+    uint4 v;
+    if (once) {
+        asm volatile("{.reg .pred p; setp.ne.s32 p, %5, 0; mov.b32 %0, 0; mov.b32 %1, 0; mov.b32 %2, 0; mov.b32 %3, 0;"
+                     "@p ld.global.nc.L1::no_allocate.v4.b32 {%0, %1, %2, %3}, [%4];}"
+                     : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+                     : "l"(p), "r"((int)wanted));
+    } else {
+        asm volatile("{.reg .pred p; setp.ne.s32 p, %5, 0; mov.b32 %0, 0; mov.b32 %1, 0; mov.b32 %2, 0; mov.b32 %3, 0;"
+                     "@p ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];}"
+                     : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+                     : "l"(p), "r"((int)wanted));
+    }
+    return v;
+#endif
+}
+
+constexpr int ROWS = 16;  // of w, in a block
+constexpr int CHUNK = 32; // entries of k that a warp multiplies at once: 8 for each of the four lanes of a row
+constexpr int WARPS = 8;  // in a block
+constexpr int AHEAD = 4;  // chunks that a warp asks for before it multiplies the first
+
+// k is a multiple of 8, m at most 8 · GAR_TILES.
+extern "C" __global__ void __launch_bounds__(WARPS* WARP, 2)
+    matmul_few(const bf16* x, const bf16* w, const bf16* bias, int activation, const bf16* scale, const bf16* residual, bf16* y,
+               int m, int n, int k) {
+    __shared__ float partial[WARPS][8 * GAR_TILES][ROWS + 1];
+    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, group = lane / 4, quarter = lane % 4;
+    int first = blockIdx.x * ROWS;
+    // Rows beyond the last repeat it; nothing is stored of them.
+    const bf16* upper = w + (size_t)min(first + group, n - 1) * k;
+    const bf16* lower = w + (size_t)min(first + group + 8, n - 1) * k;
+    float sum[GAR_TILES][4] = {};
+    for (int start = warp * CHUNK; start < k; start += AHEAD * WARPS * CHUNK) {
+        uint4 high[AHEAD], low[AHEAD];
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) {
+            int at = start + i * WARPS * CHUNK + quarter * 8;
+            high[i] = load16_if(at < k, upper + at, true);
+            low[i] = load16_if(at < k, lower + at, true);
+        }
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) {
+            int at = start + i * WARPS * CHUNK + quarter * 8;
+            unsigned left[4] = {high[i].x, low[i].x, high[i].y, low[i].y};
+            unsigned right[4] = {high[i].z, low[i].z, high[i].w, low[i].w};
+#pragma unroll
+            for (int t = 0; t < GAR_TILES; ++t) {
+                int row = t * 8 + group;
+                uint4 v = load16_if(at < k && row < m, x + (size_t)row * k + at, false);
+                unsigned even[2] = {v.x, v.y}, odd[2] = {v.z, v.w};
+                mma_bf16(sum[t], left, even);
+                mma_bf16(sum[t], right, odd);
+            }
+        }
+    }
+#pragma unroll
+    for (int t = 0; t < GAR_TILES; ++t) {
+        for (int i = 0; i < 4; ++i) partial[warp][t * 8 + quarter * 2 + i % 2][group + i / 2 * 8] = sum[t][i];
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < m * ROWS; i += WARPS * WARP) {
+        int row = i / ROWS, column = first + i % ROWS;
+        if (column >= n) continue;
+        float total = 0.0f;
+        for (int j = 0; j < WARPS; ++j) total += partial[j][row][i % ROWS];
+        size_t at = (size_t)row * n + column;
+        y[at] = from_float<bf16>(finish(total, bias ? to_float(bias[column]) : 0.0f, activation,
+                                        scale ? to_float(scale[column]) : 1.0f, residual ? to_float(residual[at]) : 0.0f));
+    }
+}
+#endif
+
+// y [.., n] in place: a product with its bias becomes residual + scale ⊙ activation(y).
+extern "C" __global__ void epilogue_plain(GAR_T* y, int activation, const GAR_T* scale, const GAR_T* residual, int n,
+                                          unsigned long long items) {
+    unsigned long long item = flat_index();
+    if (item >= items) return;
+    y[item] = from_float<GAR_T>(finish(to_float(y[item]), 0.0f, activation, scale ? to_float(scale[item % n]) : 1.0f,
+                                       residual ? to_float(residual[item]) : 0.0f));
+}
+
+// items: vectors of 8 entries; n is a multiple of 8.
+extern "C" __global__ void epilogue_8(GAR_T* y, int activation, const GAR_T* scale, const GAR_T* residual, int n,
+                                      unsigned items) {
+    unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
+    if (item >= items) return;
+    size_t at = (size_t)item * 8;
+    float value[8], factor[8] = {1, 1, 1, 1, 1, 1, 1, 1}, added[8] = {};
+    load8(y + at, value);
+    if (scale) load8(scale + item % (n / 8) * 8, factor);
+    if (residual) load8(residual + at, added);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) value[j] = finish(value[j], 0.0f, activation, factor[j], added[j]);
+    store8(y + at, value);
+}

@@ -1,0 +1,114 @@
+//! Matrix product on CUDA: few rows by an own kernel, many by the runtime's matrix library.
+use super::{
+    Argument, Blas, Cuda, Kernel, Pointer, Product, Source,
+    launch::{Parameter, int, is_aligned, typed, typed_all},
+};
+use crate::{
+    DType, Result, Tensor,
+    ops::{Activation, Epilogue, MatMul, MatMulDims},
+};
+
+const OP: &str = "matmul";
+/// Most rows of x that `matmul_few` takes: two tiles of 8. A wrapper's choice, to be checked against the library on a GPU.
+const FEW_ROWS: usize = 16;
+/// Rows of w that one block of `matmul_few` takes, and its threads.
+const FEW_COLUMNS: usize = 16;
+const FEW_THREADS: u32 = 256;
+static SOURCE: Source = Source { name: OP, text: include_str!("matmul.cu") };
+
+pub(super) fn kernels() -> Vec<Kernel> {
+    let few = (1..=FEW_ROWS.div_ceil(8)).map(few);
+    few.chain(typed_all(&SOURCE, &["matmul_plain", "epilogue_8", "epilogue_plain"])).collect()
+}
+
+/// Up to 8 · `tiles` rows.
+fn few(tiles: usize) -> Kernel {
+    let mut kernel = typed(&SOURCE, "matmul_few", DType::BF16);
+    kernel.defines.push(("GAR_TILES", tiles.to_string()));
+    kernel
+}
+
+/// Addresses of one product.
+struct Operands {
+    dims: MatMulDims,
+    x: Pointer,
+    w: Parameter,
+    bias: Option<Parameter>,
+    activation: Argument,
+    scale: Option<Parameter>,
+    residual: Option<Pointer>,
+    y: Pointer,
+}
+
+impl MatMul for Cuda {
+    /// Beside f32 activations weights may have any stored type, and the plain kernel computes; bf16 activations take bf16
+    /// weights.
+    fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
+        let (dims, shape) = MatMulDims::check(x, w, &epilogue)?;
+        let dtype = x.dtype();
+        let from = self.activation(OP, "x", x)?;
+        let weight = self.parameter(OP, "w", w, dtype)?;
+        let bias = epilogue.bias.map(|b| self.parameter(OP, "bias", b, dtype)).transpose()?;
+        let scale = epilogue.scale.map(|s| self.parameter(OP, "scale", s, dtype)).transpose()?;
+        let residual = self.optional(OP, "residual", epilogue.residual, dtype)?;
+        let (y, to) = self.device.empty(&shape, dtype)?;
+        if y.is_empty() {
+            return Ok(y);
+        }
+        let activation = Argument::I32((epilogue.activation == Activation::Gelu).into());
+        let operands = Operands { dims, x: from, w: weight, bias, activation, scale, residual, y: to };
+        let vectors = dims.k.is_multiple_of(8) && is_aligned(from) && is_aligned(weight.pointer);
+        match self.runtime().blas() {
+            _ if self.plain || dtype == DType::F32 => self.by_entries(&operands, dtype)?,
+            _ if dims.m <= FEW_ROWS && vectors => self.by_few_rows(&operands)?,
+            Some(blas) if dims.k > 0 => self.by_library(blas, &operands, &epilogue)?,
+            _ => self.by_entries(&operands, dtype)?,
+        }
+        Ok(y)
+    }
+}
+
+impl Cuda {
+    fn by_entries(&self, o: &Operands, dtype: DType) -> Result<()> {
+        let mut arguments = vec![o.x.into()];
+        arguments.extend([Some(o.w), o.bias].into_iter().flat_map(Parameter::arguments));
+        arguments.push(o.activation);
+        arguments.extend(Parameter::arguments(o.scale));
+        let items = o.dims.m * o.dims.n;
+        arguments.extend([o.residual.into(), o.y.into(), int(OP, "w", o.dims.n)?, int(OP, "w", o.dims.k)?]);
+        arguments.push(Argument::U64(items as u64));
+        self.launch_items(&typed(&SOURCE, "matmul_plain", dtype), items, &arguments)
+    }
+
+    fn by_few_rows(&self, o: &Operands) -> Result<()> {
+        let MatMulDims { m, n, k } = o.dims;
+        let [bias, scale] = [o.bias, o.scale].map(|p| p.map(|p| p.pointer).into());
+        let mut arguments = vec![o.x.into(), o.w.pointer.into(), bias, o.activation, scale];
+        arguments.extend([o.residual.into(), o.y.into(), int(OP, "x", m)?, int(OP, "w", n)?, int(OP, "w", k)?]);
+        self.launch_blocks(&few(m.div_ceil(8)), n.div_ceil(FEW_COLUMNS), FEW_THREADS, &arguments)
+    }
+
+    /// The library adds bias and residual where nothing stands between them; else a kernel goes over the result once more.
+    fn by_library(&self, blas: &dyn Blas, o: &Operands, epilogue: &Epilogue<'_>) -> Result<()> {
+        let MatMulDims { m, n, k } = o.dims;
+        let [bias, scale] = [o.bias, o.scale].map(|p| p.map(|p| p.pointer));
+        let whole = epilogue.activation == Activation::Identity && epilogue.scale.is_none();
+        let residual = o.residual.filter(|_| whole);
+        blas.matmul(&Product { m, n, k, x: o.x, w: o.w.pointer, y: o.y, bias, residual })?;
+        if whole {
+            return Ok(());
+        }
+        let mut arguments = vec![o.y.into(), o.activation, scale.into(), o.residual.into(), int(OP, "w", n)?];
+        let aligned = [Some(o.y), scale, o.residual].into_iter().flatten().all(is_aligned);
+        match u32::try_from(m * n / 8).ok().filter(|_| n.is_multiple_of(8) && aligned) {
+            Some(items) => {
+                arguments.push(Argument::U32(items));
+                self.launch_items(&typed(&SOURCE, "epilogue_8", DType::BF16), items as usize, &arguments)
+            }
+            None => {
+                arguments.push(Argument::U64((m * n) as u64));
+                self.launch_items(&typed(&SOURCE, "epilogue_plain", DType::BF16), m * n, &arguments)
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Runs on a machine with an NVIDIA GPU and Python with PyTorch, torchvision, timm and transformers; needs neither Rust nor a network.
+# Unpack what build.sh packed, and: ./run.sh [laws] [kernels] [model] [sanitize]   (all of them by default)
+#
+# The libraries of CUDA 13 are those that came with PyTorch; other places are named by LD_LIBRARY_PATH.
+set -euo pipefail
+cd "$(dirname "$0")"
+libraries=$(python3 -c 'import nvidia.cu13 as m; print(list(m.__path__)[0] + "/lib")')
+# The driver's own folder must be found; the toolkit's stubs must not.
+export LD_LIBRARY_PATH="$libraries:/usr/local/nvidia/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+export GAR_REQUIRE_GPU=1 GAR_FIXTURES="$PWD/fixtures" GAR_KERNEL_CACHE="$PWD/kernel-cache"
+if [ -d golden ]; then export GAR_GOLDEN="$PWD/golden"; fi
+results=results && mkdir -p "$results"
+
+header() {
+  date -u +%F
+  echo "commit $(cat commit)"
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+  python3 -c 'import torch, torchvision; print("torch", torch.__version__, "torchvision", torchvision.__version__)'
+}
+
+laws() { # (a) laws and golden parity
+  bin/laws --nocapture 2>&1 | tee "$results/laws.txt"
+  bin/golden --nocapture 2>&1 | tee "$results/golden.txt"
+}
+
+kernels() { # (b) each kernel beside PyTorch's, on the same card in the same run
+  bin/time_kernels > "$results/kernels.jsonl"
+  python3 peers.py "$results/kernels.jsonl" | tee "$results/kernels.md"
+}
+
+model() { # (c) GAR-1B at full size with random weights: 17 crops, one region
+  [ -d gar-1b ] || bin/gar init --preset gar-1b gar-1b
+  python3 peer_model.py --picture picture.png --mask mask.png
+  bin/time_answer gar-1b picture.png mask.png cuda:0 256 16 > "$results/model.json"
+  python3 peer_model.py --model gar-1b --ours "$results/model.json" --tiles 17 | tee "$results/model.md"
+}
+
+sanitize() { # (d) bad accesses and races
+  # Few cases: the tools slow kernels down by orders of magnitude.
+  for tool in memcheck racecheck; do
+    GAR_LAW_CASES=2 compute-sanitizer --tool "$tool" --error-exitcode 9 bin/laws --nocapture the_laws_hold \
+      2>&1 | tee "$results/$tool.txt"
+  done
+}
+
+header | tee "$results/machine.txt"
+for step in "${@:-laws kernels model sanitize}"; do
+  for part in $step; do "$part"; done
+done
