@@ -1,12 +1,13 @@
-//! Every operation on the CPU: f32 activations, weights in f32, f16 or bf16, all cores.
+//! Every operation on the CPU: f32 activations, weights in f32, f16, bf16 or 8 bits, all cores.
 //!
-//! Work is cut into blocks whose size depends on the shapes alone, so results do not depend on the number of threads.
+//! [`Precision`] says what matrix products and attention round their operands to. However work is shared out, every
+//! number is computed in one order, so results do not depend on the number of threads.
 mod argmax;
 mod attention;
 mod cached_attention;
 mod convert;
 mod dot;
-mod gemm;
+mod key_block;
 mod math;
 mod matmul;
 mod norm;
@@ -25,7 +26,7 @@ pub use dot::InstructionSet;
 pub use options::{CpuOptions, Precision, WeightFormat};
 
 use crate::{DType, Device, Error, Result, Tensor};
-use dot::Products;
+use dot::{FloatProduct, Products};
 
 /// Name of the device.
 pub(crate) const NAME: &str = "cpu";
@@ -54,6 +55,14 @@ impl Cpu {
             Error::value(NAME, "instructions", format!("one of {expected}"), instructions)
         })?;
         Ok(Self { precision, weights, instructions, products })
+    }
+
+    /// What attention multiplies with.
+    fn attention_product(&self) -> FloatProduct {
+        match self.precision {
+            Precision::F32 => self.products.single,
+            Precision::Bf16 => self.products.half,
+        }
     }
 
     /// The instructions that products are computed with.

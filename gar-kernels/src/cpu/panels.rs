@@ -106,17 +106,32 @@ pub(super) struct Rows<D: Dot> {
 impl<D: Dot> Rows<D> {
     /// Packs `rows` rows of x, `k` entries each.
     pub(super) fn pack(dot: D, x: &[f32], rows: usize, k: usize, height: usize) -> Self {
-        let groups = k.div_ceil(D::GROUP);
-        let mut packed = vec![D::X::zeroed(); rows.div_ceil(height) * groups * height];
-        let mut scales = vec![0.0; rows];
+        let mut packed = Self::zeroed(rows, k, height);
+        packed.fill(dot, x, rows, k, height);
+        packed
+    }
+
+    /// Rows of zeros.
+    pub(super) fn zeroed(rows: usize, k: usize, height: usize) -> Self {
+        let groups = vec![D::X::zeroed(); rows.div_ceil(height) * k.div_ceil(D::GROUP) * height];
+        Self { groups, scales: vec![0.0; rows] }
+    }
+
+    /// Packs other rows of the same extents.
+    pub(super) fn fill(&mut self, dot: D, x: &[f32], rows: usize, k: usize, height: usize) {
         if k > 0 {
-            let tiles = packed.chunks_exact_mut(groups * height);
-            for ((tile, x), scales) in tiles.zip(x.chunks(height * k)).zip(scales.chunks_mut(height)) {
+            let tiles = self.groups.chunks_exact_mut(k.div_ceil(D::GROUP) * height);
+            let x = x[..rows * k].chunks(height * k);
+            for ((tile, x), scales) in tiles.zip(x).zip(self.scales.chunks_mut(height)) {
                 for (r, (row, scale)) in x.chunks_exact(k).zip(scales).enumerate() {
                     *scale = dot.pack(row, &mut tile[r..], height);
                 }
             }
         }
-        Self { groups: packed, scales }
+    }
+
+    /// The tiles, each [groups, height].
+    pub(super) fn tiles(&self, groups: usize, height: usize) -> impl Iterator<Item = &[D::X]> {
+        self.groups.chunks_exact((groups * height).max(1))
     }
 }

@@ -12,6 +12,22 @@ use super::{
     panels::{Rows, panel_len},
 };
 
+/// Some panels of a weight.
+pub(super) struct Panels<'a, D: Dot> {
+    pub(super) entries: &'a [D::Weight],
+    /// Entries from one panel to the next.
+    pub(super) stride: usize,
+    pub(super) count: usize,
+}
+
+impl<D: Dot> Clone for Panels<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Dot> Copy for Panels<'_, D> {}
+
 /// Up to this many rows, tasks share out the weight, not the rows.
 const FEW_ROWS: usize = 32;
 /// Tiles of rows that a task takes: with [`DEPTH`] they fill less than a half of a level-2 cache of 512 KiB.
@@ -158,10 +174,10 @@ fn few_rows<D: Dot>(
 
 impl<'a, D: Dot> Weight<'a, D> {
     /// Panels `panels` from group `groups.start` on; panels stay [`panel_len`] apart.
-    fn part(self, panels: Range<usize>, groups: &Range<usize>) -> (&'a [D::Weight], usize, usize) {
+    fn part(self, panels: Range<usize>, groups: &Range<usize>) -> Panels<'a, D> {
         let len = panel_len::<D>(self.k);
         let from = panels.start * len + groups.start * D::PANEL * D::GROUP;
-        (&self.panels[from..panels.end * len], len, panels.len())
+        Panels { entries: &self.panels[from..panels.end * len], stride: len, count: panels.len() }
     }
 }
 
@@ -178,13 +194,13 @@ pub(super) fn strip<D: Dot>(
     dot: D,
     height: usize,
     x: &[D::X],
-    (w, panel_stride, panels): (&[D::Weight], usize, usize),
+    w: Panels<'_, D>,
     groups: usize,
     sums: &mut [D::Sum],
     row_stride: usize,
     accumulate: bool,
 ) {
-    let strip = Strip { dot, x, w, panel_stride, panels, groups, sums, row_stride, accumulate };
+    let strip = Strip { dot, x, w, groups, sums, row_stride, accumulate };
     // With few rows several panels at a time keep enough sums under way to hide the latency of an addition.
     match height {
         1 => strip.run::<1, 4>(),
@@ -200,9 +216,7 @@ pub(super) fn strip<D: Dot>(
 struct Strip<'a, D: Dot> {
     dot: D,
     x: &'a [D::X],
-    w: &'a [D::Weight],
-    panel_stride: usize,
-    panels: usize,
+    w: Panels<'a, D>,
     groups: usize,
     sums: &'a mut [D::Sum],
     row_stride: usize,
@@ -211,19 +225,19 @@ struct Strip<'a, D: Dot> {
 
 impl<D: Dot> Strip<'_, D> {
     fn run<const R: usize, const P: usize>(self) {
+        let Self { dot, x, w, groups, sums, row_stride, accumulate } = self;
         let mut panel = 0;
-        let Self { dot, x, w, panel_stride, panels, groups, sums, row_stride, accumulate } = self;
-        while panel < panels {
+        while panel < w.count {
             let tile = Tile {
                 x,
-                w: &w[panel * panel_stride..],
-                panel_stride,
+                w: &w.entries[panel * w.stride..],
+                panel_stride: w.stride,
                 groups,
                 sums: &mut sums[panel * D::PANEL..],
                 row_stride,
                 accumulate,
             };
-            if panels - panel >= P {
+            if w.count - panel >= P {
                 dot.tile::<R, P>(tile);
                 panel += P;
             } else {
