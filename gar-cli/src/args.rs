@@ -7,6 +7,8 @@ use clap_complete::Shell;
 use gar_core::ReplayBoxes;
 
 use crate::init::Preset;
+use crate::precision::PrecisionArgs;
+use crate::quantize::QuantizeArgs;
 use crate::regions::RegionArgs;
 
 /// Shown at the end of every help text.
@@ -40,6 +42,9 @@ pub(crate) enum Command {
     /// Write a checkpoint of random weights in the released layout, for benchmarks and tests
     #[command(after_help = EXIT_CODES)]
     Init(InitArgs),
+    /// Write a checkpoint with its matrices in 8 bits
+    #[command(after_help = EXIT_CODES)]
+    Quantize(QuantizeArgs),
     /// Write every intermediate of one case as whole tensors, to debug a port or a kernel
     #[command(after_help = EXIT_CODES)]
     Trace(TraceArgs),
@@ -99,6 +104,8 @@ pub(crate) struct ModelArgs {
     /// Threads to compute with [default: one for each core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
 }
 
 /// How an answer is made.

@@ -13,6 +13,8 @@ mod init;
 mod inspect;
 mod output;
 mod overlay;
+mod precision;
+mod quantize;
 mod regions;
 mod report;
 mod session;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Command::Ask(args) => ask::run(args, &console),
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args, &console),
+        Command::Quantize(args) => quantize::run(args, &console),
         Command::Trace(args) => trace::run(args, &console),
         Command::Completions(args) => completions::run(args),
     };

@@ -91,7 +91,8 @@ pub(crate) fn load(args: &ModelArgs, regions: Option<&RegionSet>, console: &Cons
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
     }
-    let mut builder = GarModel::open(&args.directory)?.with_progress(console.bars());
+    let kernels = args.precision.kernels()?;
+    let mut builder = GarModel::open(&args.directory)?.with_kernels(kernels).with_progress(console.bars());
     if let Some(regions) = regions {
         regions.check_slots(builder.config().prompt_slots)?;
     }

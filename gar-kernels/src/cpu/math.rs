@@ -97,6 +97,29 @@ pub(super) fn exp_shifted(scores: &mut [f32], max: f32) -> f32 {
     lanes.iter().sum()
 }
 
+/// `Σ v − shift`, or `Σ (v − shift)²`, in f64, in [`LANES`] independent lanes.
+pub(super) fn sum_f64<const SQUARED: bool>(values: &[f32], shift: f64) -> f64 {
+    #[inline(always)]
+    fn add<const SQUARED: bool>(lanes: &mut [f64], values: &[f32], shift: f64) {
+        for (lane, &v) in lanes.iter_mut().zip(values) {
+            let distance = f64::from(v) - shift;
+            *lane += if SQUARED { distance * distance } else { distance };
+        }
+    }
+    let mut lanes = [0_f64; LANES];
+    vectorize(
+        #[inline(always)]
+        || {
+            let chunks = values.chunks_exact(LANES);
+            add::<SQUARED>(&mut lanes, chunks.remainder(), shift);
+            for chunk in chunks {
+                add::<SQUARED>(&mut lanes, chunk, shift);
+            }
+        },
+    );
+    lanes.iter().sum()
+}
+
 /// The largest entry; −∞ for none.
 pub(super) fn max(scores: &[f32]) -> f32 {
     vectorize(

@@ -3,6 +3,7 @@
 //! [`Weights`] is a checkpoint seen from a name prefix. Loading code takes a scope and asks for its own tensors, with the
 //! shape that it needs; what is missing, misshapen or not finite is an error that names the tensor and its file.
 mod file;
+mod quantize;
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +13,7 @@ use std::{
 
 use file::Entry;
 pub(crate) use file::MappedFile;
+pub use quantize::{SCALE, Stored};
 
 use crate::{DType, Error, Result, Tensor};
 
@@ -74,6 +76,8 @@ impl Weights {
 
     /// The floating-point tensor `name`, on the host and mapped, of exactly this shape and with finite entries.
     ///
+    /// A matrix may be there in 8 bits ([`SCALE`]); it comes as [`Tensor::quantized`] would give it.
+    ///
     /// # Errors
     /// [`Error::MissingTensor`], or [`Error::Checkpoint`] for another shape, another kind of element, or an entry that is
     /// NaN or infinite.
@@ -88,6 +92,10 @@ impl Weights {
         if entry.shape != shape {
             return Err(wrong(format!("{shape:?}"), format!("{:?}", entry.shape)));
         }
+        if self.is_quantized(name) {
+            let steps = self.tensor(&format!("{name}{SCALE}"), &shape[..1])?;
+            return Tensor::from_levels(entry.tensor()?, steps.to_f32_vec()?);
+        }
         if !entry.dtype.is_float() {
             return Err(wrong("f32, f16 or bf16".into(), entry.dtype.to_string()));
         }
@@ -96,6 +104,12 @@ impl Weights {
             Some(at) => Err(wrong("finite entries".into(), format!("NaN or infinity at entry {at}"))),
             None => Ok(tensor),
         }
+    }
+
+    /// Whether `name` is a matrix in 8 bits.
+    pub fn is_quantized(&self, name: &str) -> bool {
+        let matrix = self.entry(name).is_ok_and(|entry| entry.dtype == DType::I8 && entry.shape.len() == 2);
+        matrix && self.contains(&format!("{name}{SCALE}"))
     }
 
     /// The shape of tensor `name`.

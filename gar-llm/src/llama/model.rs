@@ -96,8 +96,9 @@ impl Llama {
         let table = [config.vocab_size, config.hidden_size];
         let embedding = load(&backbone, "embed_tokens.weight", &table)?;
         let head = match config.tie_word_embeddings {
-            true => embedding.clone(),
-            false => load(&weights.scope(&names.head), "weight", &table)?,
+            // A quantised checkpoint holds a head of its own: rows of the embedding are looked up in full.
+            true if !weights.scope(&names.head).is_quantized("weight") => embedding.clone(),
+            _ => load(&weights.scope(&names.head), "weight", &table)?,
         };
         let head = kernels.matmul.prepare(&head)?;
         let norm = load(&backbone, "norm.weight", &[config.hidden_size])?;
