@@ -126,7 +126,8 @@ fn precision_is_named_and_a_quantised_checkpoint_answers_as_one_quantised_at_loa
     let place = Place::new();
     let describe = |model: &str, flags: &[&str]| {
         let fixed = ["describe", "photo.png", "--mask", "mask.png", "--model", model, "--max-tiles", "1", "--json"];
-        json(&place.command().args(fixed).args(["--max-new-tokens", "4"]).args(flags).output().unwrap())["tokens"].clone()
+        json(&place.command().args(fixed).args(["--max-new-tokens", "4"]).args(flags).output().unwrap())["tokens"]
+            .clone()
     };
     assert_eq!(exit(&place.gar(&["quantize", "tiny", "small", "--quiet"])), 0);
     assert_eq!(describe("small", &[]), describe("tiny", &["--quantize", "int8"]));

@@ -67,7 +67,8 @@ fn attention(c: &mut Criterion) {
         let spec = AttentionSpec { scale: 0.125, mask: Mask::Full };
         group.bench_function("tower", |b| b.iter(|| k.attention.attention(&q, &q, &q, black_box(&spec)).unwrap()));
         let past = 2000;
-        let mut cache = k.cached_attention.cache(CacheSpec { layers: 1, kv_heads: 8, head_dim: d, capacity: 2048 }).unwrap();
+        let mut cache =
+            k.cached_attention.cache(CacheSpec { layers: 1, kv_heads: 8, head_dim: d, capacity: 2048 }).unwrap();
         let attend = |len: usize, cache: &mut dyn gar_kernels::ops::KvCache| {
             let (q, kv) = (activations(&[1, len, 32, d]), activations(&[1, len, 8, d]));
             k.cached_attention.attend(&q, &kv, &kv, &mut [cache], 0, 0.125).unwrap()

@@ -21,11 +21,11 @@ fn product(set: InstructionSet, options: CpuOptions, [m, n, k]: [usize; 3]) -> V
     kernels.matmul.matmul(&x, &w, Epilogue::default()).unwrap().host().unwrap().to_vec()
 }
 
-const BF16: CpuOptions =
-    CpuOptions { precision: Precision::Bf16, weights: WeightFormat::Stored, instructions: None };
+const BF16: CpuOptions = CpuOptions { precision: Precision::Bf16, weights: WeightFormat::Stored, instructions: None };
 const INT8: CpuOptions = CpuOptions { precision: Precision::F32, weights: WeightFormat::Int8, instructions: None };
 /// Around tiles of 1 to 12 rows, panels of 16 and 32 columns, groups of 2 and 4, and stretches of 512 along k.
-const SHAPES: [[usize; 3]; 6] = [[1, 129, 515], [3, 33, 64], [13, 16, 1030], [33, 100, 513], [97, 31, 7], [50, 260, 512]];
+const SHAPES: [[usize; 3]; 6] =
+    [[1, 129, 515], [3, 33, 64], [13, 16, 1030], [33, 100, 513], [97, 31, 7], [50, 260, 512]];
 
 #[test]
 fn every_instruction_set_gives_the_same_bits() {

@@ -47,8 +47,7 @@ fn every_instruction_set_is_right_in_bf16() {
 #[test]
 fn every_instruction_set_is_right_in_8_bits() {
     for set in InstructionSet::available() {
-        let options =
-            CpuOptions { weights: WeightFormat::Int8, instructions: Some(set), ..CpuOptions::default() };
+        let options = CpuOptions { weights: WeightFormat::Int8, instructions: Some(set), ..CpuOptions::default() };
         judge(options, &fewer(0.11));
     }
 }

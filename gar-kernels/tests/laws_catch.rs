@@ -259,7 +259,8 @@ mod norm {
 
     #[test]
     fn without_a_bug_it_passes() {
-        laws::norm(&Plant(|squares, d, eps| (squares / d + eps).sqrt()), &Cpu::default(), &LawConfig::default()).unwrap();
+        laws::norm(&Plant(|squares, d, eps| (squares / d + eps).sqrt()), &Cpu::default(), &LawConfig::default())
+            .unwrap();
     }
 
     #[test]
@@ -297,7 +298,8 @@ mod matmul {
             matmul,
             Plant(|x, w, e| {
                 let last = Epilogue { residual: e.residual, ..Epilogue::default() };
-                let plain = Cpu::default().matmul(x, w, Epilogue { activation: Activation::Identity, residual: None, ..e })?;
+                let plain =
+                    Cpu::default().matmul(x, w, Epilogue { activation: Activation::Identity, residual: None, ..e })?;
                 let y = if e.activation == Activation::Gelu { Cpu::default().gelu(&plain)? } else { plain };
                 match last.residual {
                     Some(residual) => Cpu::default().add(residual, &y),
@@ -424,7 +426,8 @@ mod cached_attention {
 
     #[test]
     fn without_a_bug_it_passes() {
-        laws::cached_attention(&Plant { copies: true, one_layer: false }, &Cpu::default(), &LawConfig::default()).unwrap();
+        laws::cached_attention(&Plant { copies: true, one_layer: false }, &Cpu::default(), &LawConfig::default())
+            .unwrap();
     }
 
     #[test]
@@ -482,7 +485,7 @@ mod small_operations {
             Cpu::default().scatter(base, index, rows)?;
             let back: Vec<u32> = (0..index.len() as u32).rev().collect();
             let reversed: Vec<u32> = index.iter().rev().copied().collect();
-            Cpu::default().scatter(base, &reversed, &Cpu::default()::default().gather(rows, &back)?)
+            Cpu::default().scatter(base, &reversed, &Cpu::default().gather(rows, &back)?)
         }
     }
 

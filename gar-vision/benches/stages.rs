@@ -93,7 +93,8 @@ fn tower(c: &mut Criterion) {
     let mut group = c.benchmark_group("tower");
     group.sample_size(10);
     group.throughput(Throughput::Elements(2));
-    let tiles = Tensor::from_vec((0..2 * 3 * 448 * 448).map(|i| (i as f32 * 0.11).sin()).collect(), &[2, 3, 448, 448]).unwrap();
+    let tiles =
+        Tensor::from_vec((0..2 * 3 * 448 * 448).map(|i| (i as f32 * 0.11).sin()).collect(), &[2, 3, 448, 448]).unwrap();
     for (name, precision, format) in OPTIONS {
         let kernels = Kernels::cpu_with(CpuOptions { precision, weights: format, instructions: None }).unwrap();
         let tower = PerceptionEncoder::load(&kernels, config.clone(), &weights).unwrap();

@@ -122,8 +122,7 @@ impl PerceptionEncoder {
         let flat = |name: &str, shape: [usize; 3], to: &[usize]| -> Result<Tensor> {
             Ok(at.tensor(name, &shape)?.reshape(to)?)
         };
-        let patch_weight =
-            at.prepare(&at.tensor("patch_embed.proj.weight", &[width, 3, patch_size, patch_size])?)?;
+        let patch_weight = at.prepare(&at.tensor("patch_embed.proj.weight", &[width, 3, patch_size, patch_size])?)?;
         let class_token = config.class_token.then(|| flat("cls_token", [1, 1, width], &[width])).transpose()?;
         let positions =
             config.absolute_positions.then(|| flat("pos_embed", [1, tokens, width], &[tokens, width])).transpose()?;

@@ -1,12 +1,12 @@
 //! Which instruction set computes, decided once for each table of operations.
 use std::fmt;
 
-#[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
 use super::{
     FloatDot, IntDot,
     portable::{self, Half, Single},
 };
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 
 /// Instructions that products are computed with.
 ///
