@@ -1,5 +1,8 @@
 //! Memory of panels, and how weights and rows of x are put into them; [`dot`](super::dot) says what panels are.
+use std::{any::TypeId, ops::Range};
+
 use bytemuck::{Pod, Zeroable};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::{
@@ -56,13 +59,27 @@ pub(super) fn place<D: Dot>(row: usize, k: usize) -> usize {
     (k / D::GROUP * D::PANEL + row) * D::GROUP + k % D::GROUP
 }
 
+/// Entries along k that are put into a panel at a time, so that the part being written stays in the level-1 cache.
+const STRETCH: usize = 128;
+
 /// A floating-point weight [n, k] in panels.
 pub(super) fn pack_floats<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) -> Buffer {
+    // Entries that are stored as they are wanted need no detour through f32.
+    let as_stored = match w {
+        Floats::BF16(values) if TypeId::of::<D::Weight>() == TypeId::of::<bf16>() => Some(values),
+        _ => None,
+    };
     pack::<D>(n, k, |panel, rows| {
         let mut scratch = Vec::new();
-        for (row, n) in rows.enumerate() {
-            let values = w.widen(n * k..(n + 1) * k, &mut scratch);
-            scatter::<D, _>(values, row, panel, D::weight);
+        for at in (0..k).step_by(STRETCH) {
+            let stretch = at..(at + STRETCH).min(k);
+            for (row, n) in rows.clone().enumerate() {
+                let entries = n * k + stretch.start..n * k + stretch.end;
+                match as_stored {
+                    Some(values) => scatter::<D, _>(&values[entries], row, at, panel, bytemuck::cast),
+                    None => scatter::<D, _>(w.widen(entries, &mut scratch), row, at, panel, D::weight),
+                }
+            }
         }
     })
 }
@@ -70,29 +87,33 @@ pub(super) fn pack_floats<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) -> Buf
 /// Levels [n, k] of a quantised weight in panels.
 pub(super) fn pack_levels<D: IntDot>(levels: &[i8], n: usize, k: usize) -> Buffer {
     pack::<D>(n, k, |panel, rows| {
-        for (row, n) in rows.enumerate() {
-            scatter::<D, _>(&levels[n * k..(n + 1) * k], row, panel, |v| v);
+        for at in (0..k).step_by(STRETCH) {
+            for (row, n) in rows.clone().enumerate() {
+                scatter::<D, _>(&levels[n * k + at..n * k + (at + STRETCH).min(k)], row, at, panel, |v| v);
+            }
         }
     })
 }
 
 /// Fills every panel in parallel: `fill(panel, rows of the weight)`.
-fn pack<D: Dot>(n: usize, k: usize, fill: impl Fn(&mut [D::Weight], std::ops::Range<usize>) + Sync) -> Buffer {
+fn pack<D: Dot>(n: usize, k: usize, fill: impl Fn(&mut [D::Weight], Range<usize>) + Sync) -> Buffer {
     let len = panel_len::<D>(k);
     let mut buffer = Buffer::zeroed::<D::Weight>(n.div_ceil(D::PANEL) * len);
     if len > 0 {
         let panels = buffer.entries_mut::<D::Weight>().par_chunks_exact_mut(len).enumerate();
+        // A buffer is whole cache lines, which may leave room for a panel more.
+        let panels = panels.filter(|(i, _)| i * D::PANEL < n);
         panels.for_each(|(i, panel)| fill(panel, i * D::PANEL..((i + 1) * D::PANEL).min(n)));
     }
     buffer
 }
 
-/// Writes one row of a panel.
-fn scatter<D: Dot, V: Copy>(values: &[V], row: usize, panel: &mut [D::Weight], entry: impl Fn(V) -> D::Weight) {
-    let groups = panel.chunks_exact_mut(D::PANEL * D::GROUP);
+/// Writes entries of one row of a panel from entry `at` on, a multiple of the group.
+fn scatter<D: Dot, V: Copy>(values: &[V], row: usize, at: usize, panel: &mut [D::Weight], to: impl Fn(V) -> D::Weight) {
+    let groups = panel.chunks_exact_mut(D::PANEL * D::GROUP).skip(at / D::GROUP);
     for (values, group) in values.chunks(D::GROUP).zip(groups) {
-        let to = &mut group[row * D::GROUP..];
-        to.iter_mut().zip(values).for_each(|(to, &v)| *to = entry(v));
+        let entries = &mut group[row * D::GROUP..];
+        entries.iter_mut().zip(values).for_each(|(entry, &v)| *entry = to(v));
     }
 }
 

@@ -30,12 +30,13 @@ impl<D: Dot> Copy for Panels<'_, D> {}
 
 /// Up to this many rows, tasks share out the weight, not the rows.
 const FEW_ROWS: usize = 32;
-/// Tiles of rows that a task takes: with [`DEPTH`] they fill less than a half of a level-2 cache of 512 KiB.
+/// Tiles of rows that a task takes: [`DEPTH`] entries of each stay in the level-2 cache while panels go by.
 const TILES: usize = 8;
 /// Panels whose sums are finished together.
 const PANELS: usize = 8;
-/// Entries along k that a panel is walked over at a time: a part of a panel then stays in the level-1 cache.
-const DEPTH: usize = 512;
+/// Entries along k that a panel is walked over at a time: that part of a panel and two tiles of rows, the one that is read
+/// and the next, then fit a level-1 cache of 32 KiB.
+const DEPTH: usize = 256;
 /// Heights of tiles that exist, up to [`Dot::ROWS`] of each product.
 const HEIGHTS: [usize; 5] = [1, 2, 4, 6, 12];
 

@@ -119,6 +119,7 @@ pub(super) struct Tile<'a, D: Dot> {
 impl<D: Dot> Tile<'_, D> {
     /// The tile loop. Every accumulator stays in a register: R · P · [`VECTORS`] of them.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "indices also say where operands lie")]
     fn compute<const R: usize, const P: usize>(self, dot: D) {
         let Self { x, w, panel_stride, groups, sums, row_stride, accumulate } = self;
         let group = D::PANEL * D::GROUP;
