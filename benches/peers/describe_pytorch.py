@@ -1,9 +1,9 @@
-"""The PyTorch float32 peer of `gar describe`: one region of one picture, timed stage by stage. Prints one JSON object.
+"""The PyTorch peer of `gar describe`: one region of one picture, timed stage by stage. Prints one JSON object.
 
-    describe_pytorch.py --model DIR --image IMAGE --mask MASK [--max-tiles 1] [--new-tokens 32] [--threads 2]
+    describe_pytorch.py --model DIR --image IMAGE --mask MASK [--max-tiles 1] [--new-tokens 32] [--threads 2] [--dtype f32|bf16]
 
 It decodes greedily and passes over stop tokens, so that every run does the same work. Loading converts the weights to
-float32. Needs the packages of tools/reference/requirements.txt.
+float32, and from there to bf16 where that is asked for; RoI-Align stays in float32. Needs the packages of tools/reference/requirements.txt.
 """
 
 import argparse
@@ -36,9 +36,10 @@ class Stopwatch:
 def describe(gar: Gar, case: dict, rule: str, new_tokens: int, watch: Stopwatch) -> list[int]:
     scene = gar.scene(case, "/")
     watch.lap("preprocess")
-    features = gar.projector(gar.encode(scene.pixels, scene.mask))
+    dtype = gar.mask_kernel.dtype
+    features = gar.projector(gar.encode(scene.pixels.to(dtype), scene.mask.to(dtype)))
     watch.lap("vision")
-    replays = {slot: gar.replay(features, scene.grid, box, rule) for slot, box in scene.boxes.items()}
+    replays = {slot: gar.replay(features.float(), scene.grid, box, rule).to(dtype) for slot, box in scene.boxes.items()}
     logits, cache = gar.prefill(gar.embed(scene.input_ids, features, replays))
     watch.lap("prefill")
     tokens = [int(logits.argmax())]
@@ -56,12 +57,17 @@ def main():
     parser.add_argument("--max-tiles", type=int, default=1)
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--replay", choices=("released", "paper"), default="released")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
     watch = Stopwatch()
     gar = Gar(args.model)
+    if args.dtype == "bf16":
+        for part in (gar.tower, gar.projector, gar.decoder):
+            part.bfloat16()
+        gar.mask_kernel = gar.mask_kernel.bfloat16()
     watch.lap("load")
     mask = np.array(Image.open(args.mask).convert("L")) >= 128
     case = {

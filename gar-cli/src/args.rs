@@ -8,6 +8,8 @@ use gar_core::ReplayBoxes;
 
 use crate::eval::EvalCommand;
 use crate::init::Preset;
+use crate::precision::PrecisionArgs;
+use crate::quantize::QuantizeArgs;
 use crate::regions::RegionArgs;
 use crate::scene::SceneArgs;
 
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     /// Write a checkpoint of random weights in the released layout, for benchmarks and tests
     #[command(after_help = EXIT_CODES)]
     Init(InitArgs),
+    /// Write a checkpoint with its matrices in 8 bits
+    #[command(after_help = EXIT_CODES)]
+    Quantize(QuantizeArgs),
     /// Write every intermediate of one case as whole tensors, to debug a port or a kernel
     #[command(after_help = EXIT_CODES)]
     Trace(TraceArgs),
@@ -107,6 +112,8 @@ pub(crate) struct ModelArgs {
     /// Threads to compute with [default: one for each core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) precision: PrecisionArgs,
 }
 
 /// How an answer is made.

@@ -13,6 +13,8 @@ mod eval;
 mod init;
 mod inspect;
 mod output;
+mod precision;
+mod quantize;
 mod regions;
 mod report;
 mod scene;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Ask(args) => ask::run(args, &console),
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args, &console),
+        Command::Quantize(args) => quantize::run(args, &console),
         Command::Trace(args) => trace::run(args, &console),
         Command::Scene(args) => scene::run(args, &console),
         Command::Eval(command) => eval::run(command, &console),

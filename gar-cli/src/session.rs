@@ -102,7 +102,8 @@ pub(crate) fn load_with(
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
     }
-    let mut builder = GarModel::open(&args.directory)?.with_kernels(kernels(args.device)?).with_progress(progress);
+    let kernels = kernels(args)?;
+    let mut builder = GarModel::open(&args.directory)?.with_kernels(kernels).with_progress(progress);
     if let Some(regions) = regions {
         regions.check_slots(builder.config().prompt_slots)?;
     }
@@ -112,9 +113,13 @@ pub(crate) fn load_with(
     Ok(change(builder).load()?)
 }
 
-fn kernels(device: Device) -> Result<Kernels> {
-    match device {
-        Device::Cpu => Ok(Kernels::cpu()),
+/// The table of operations that the flags ask for.
+fn kernels(args: &ModelArgs) -> Result<Kernels> {
+    match args.device {
+        Device::Cpu => args.precision.kernels(),
+        Device::Cuda(_) if args.precision.is_given() => {
+            Err(Error::Usage("--precision and --quantize are for `--device cpu`; a card computes in bf16".into()))
+        }
         #[cfg(feature = "cuda")]
         Device::Cuda(ordinal) => Ok(Kernels::cuda(ordinal)?),
         #[cfg(not(feature = "cuda"))]

@@ -122,6 +122,26 @@ fn describe_streams_text_or_prints_one_document() {
 }
 
 #[test]
+fn precision_is_named_and_a_quantised_checkpoint_answers_as_one_quantised_at_load() {
+    let place = Place::new();
+    let describe = |model: &str, flags: &[&str]| {
+        let fixed = ["describe", "photo.png", "--mask", "mask.png", "--model", model, "--max-tiles", "1", "--json"];
+        json(&place.command().args(fixed).args(["--max-new-tokens", "4"]).args(flags).output().unwrap())["tokens"]
+            .clone()
+    };
+    assert_eq!(exit(&place.gar(&["quantize", "tiny", "small", "--quiet"])), 0);
+    assert_eq!(describe("small", &[]), describe("tiny", &["--quantize", "int8"]));
+    assert!(!describe("tiny", &["--precision", "bf16"]).as_array().unwrap().is_empty());
+    let [stored, small] = ["tiny", "small"].map(|model| json(&place.gar(&["inspect", model, "--json"])));
+    let bytes = |found: &Value| found["stored_bytes"].as_u64().unwrap();
+    assert!(bytes(&small) < bytes(&stored), "{} and {}", bytes(&small), bytes(&stored));
+    for args in [["quantize", "tiny", "small"], ["quantize", "small", "smaller"]] {
+        assert_eq!(exit(&place.gar(&args)), 1, "{args:?}");
+    }
+    assert_eq!(exit(&place.with_model(&["describe", "photo.png", "--mask", "mask.png", "--precision", "f8"])), 2);
+}
+
+#[test]
 fn ask_takes_regions_of_every_kind_in_order() {
     let place = Place::new();
     std::fs::write(

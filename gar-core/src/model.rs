@@ -241,6 +241,7 @@ impl GarBuilder {
         let weights = Weights::open(&directory)?.converted_to(kernels.device.weight_type());
         let mask_encoder = MaskEncoder::load(&weights, &kernels, spec.width, spec.patch_size)?;
         let mllm = weights.scope("mllm.model");
+        progress.start("loading the tower", 1);
         let tower = match tower {
             Some(tower) => tower,
             None => Arc::new(PerceptionEncoder::load(
@@ -251,6 +252,8 @@ impl GarBuilder {
         };
         let projector = mllm.scope("multi_modal_projector");
         let projector = Projector::load(&kernels, spec, config.decoder_width, config.pooling, &projector)?;
+        progress.advance(1);
+        progress.finish();
         let text = LlamaConfig::from_json(&config.text, "config.json: mllm_config.text_config")?;
         let stop_tokens = stop_tokens(&directory, &text.eos_token_ids)?;
         let decoder = match decoder {

@@ -6,8 +6,19 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gar_kernels::{
     Kernels, Tensor, bf16,
-    ops::{AttentionSpec, Epilogue, Mask, NormKind, NormSpec, RoiAlignSpec},
+    cpu::{CpuOptions, Precision, WeightFormat},
+    ops::{AttentionSpec, CacheSpec, Epilogue, Mask, NormKind, NormSpec, RoiAlignSpec},
 };
+
+const OPTIONS: [(&str, Precision, WeightFormat); 3] = [
+    ("f32", Precision::F32, WeightFormat::Stored),
+    ("bf16", Precision::Bf16, WeightFormat::Stored),
+    ("int8", Precision::Bf16, WeightFormat::Int8),
+];
+
+fn kernels(precision: Precision, weights: WeightFormat) -> Kernels {
+    Kernels::cpu_with(CpuOptions { precision, weights, instructions: None }).unwrap()
+}
 
 /// Numbers in (−1, 1) that repeat nowhere soon.
 fn noise(n: usize) -> impl Iterator<Item = f32> {
@@ -24,27 +35,49 @@ fn weight(n: usize, k: usize) -> Tensor {
 
 /// Tower (1025 tokens, 1024 wide), prefill (512 rows) and decode (1 row) of the decoder's MLP.
 fn matmul(c: &mut Criterion) {
-    let k = Kernels::cpu();
-    let mut group = c.benchmark_group("matmul");
-    group.sample_size(10);
-    for (name, m, n, depth) in [("tower", 1025, 4096, 1024), ("prefill", 512, 8192, 2048), ("decode", 1, 8192, 2048)] {
-        let (x, w) = (activations(&[m, depth]), weight(n, depth));
-        group.throughput(Throughput::Elements((2 * m * n * depth) as u64));
-        group.bench_function(name, |b| {
-            b.iter(|| k.matmul.matmul(black_box(&x), black_box(&w), Epilogue::default()).unwrap());
+    for (option, precision, weights) in OPTIONS {
+        let k = kernels(precision, weights);
+        let mut group = c.benchmark_group(format!("matmul {option}"));
+        group.sample_size(10);
+        for (name, m, n, depth) in
+            [("tower", 1025, 4096, 1024), ("prefill", 512, 8192, 2048), ("decode", 1, 8192, 2048)]
+        {
+            let (x, w) = (activations(&[m, depth]), k.matmul.prepare(&weight(n, depth)).unwrap());
+            group.throughput(Throughput::Elements((2 * m * n * depth) as u64));
+            group.bench_function(name, |b| {
+                b.iter(|| k.matmul.matmul(black_box(&x), black_box(&w), Epilogue::default()).unwrap());
+            });
+        }
+        group.bench_function("prepare", |b| {
+            let w = weight(8192, 2048);
+            b.iter(|| k.matmul.prepare(black_box(&w)).unwrap());
         });
     }
 }
 
+/// The tower's attention, and a decoded token's over 2,000 cached positions.
 fn attention(c: &mut Criterion) {
-    let k = Kernels::cpu();
-    let mut group = c.benchmark_group("attention");
-    group.sample_size(10);
-    let (len, heads, d) = (1025, 16, 64);
-    let q = activations(&[1, len, heads, d]);
-    group.throughput(Throughput::Elements((4 * len * len * heads * d) as u64));
-    let spec = AttentionSpec { scale: 0.125, mask: Mask::Full };
-    group.bench_function("tower", |b| b.iter(|| k.attention.attention(&q, &q, &q, black_box(&spec)).unwrap()));
+    for (option, precision, weights) in &OPTIONS[..2] {
+        let k = kernels(*precision, *weights);
+        let mut group = c.benchmark_group(format!("attention {option}"));
+        group.sample_size(10);
+        let (len, heads, d) = (1025, 16, 64);
+        let q = activations(&[1, len, heads, d]);
+        group.throughput(Throughput::Elements((4 * len * len * heads * d) as u64));
+        let spec = AttentionSpec { scale: 0.125, mask: Mask::Full };
+        group.bench_function("tower", |b| b.iter(|| k.attention.attention(&q, &q, &q, black_box(&spec)).unwrap()));
+        let past = 2000;
+        let mut cache =
+            k.cached_attention.cache(CacheSpec { layers: 1, kv_heads: 8, head_dim: d, capacity: 2048 }).unwrap();
+        let attend = |len: usize, cache: &mut dyn gar_kernels::ops::KvCache| {
+            let (q, kv) = (activations(&[1, len, 32, d]), activations(&[1, len, 8, d]));
+            k.cached_attention.attend(&q, &kv, &kv, &mut [cache], 0, 0.125).unwrap()
+        };
+        attend(past, &mut *cache);
+        cache.advance(past).unwrap();
+        group.throughput(Throughput::Elements((4 * past * 32 * d) as u64));
+        group.bench_function("decode", |b| b.iter(|| attend(1, &mut *cache)));
+    }
 }
 
 fn rows(c: &mut Criterion) {

@@ -13,6 +13,8 @@ pub enum DType {
     F16,
     /// Brain float: the upper half of an f32.
     BF16,
+    /// Signed byte: a level of a quantised weight.
+    I8,
     /// Unsigned byte.
     U8,
     /// Unsigned 32-bit integer.
@@ -25,7 +27,7 @@ impl DType {
         match self {
             Self::F32 | Self::U32 => 4,
             Self::F16 | Self::BF16 => 2,
-            Self::U8 => 1,
+            Self::I8 | Self::U8 => 1,
         }
     }
 
@@ -57,4 +59,4 @@ macro_rules! elements {
         impl Element for $t { const DTYPE: DType = DType::$d; }
     )*};
 }
-elements!(f32 => F32, f16 => F16, bf16 => BF16, u8 => U8, u32 => U32);
+elements!(f32 => F32, f16 => F16, bf16 => BF16, i8 => I8, u8 => U8, u32 => U32);

@@ -8,6 +8,7 @@ pub(crate) enum HostStorage {
     F32(Vec<f32>),
     F16(Vec<half::f16>),
     BF16(Vec<half::bf16>),
+    I8(Vec<i8>),
     U8(Vec<u8>),
     U32(Vec<u32>),
     /// `len` bytes of a mapped file from `start`.
@@ -15,6 +16,11 @@ pub(crate) enum HostStorage {
         file: Arc<MappedFile>,
         start: usize,
         len: usize,
+    },
+    /// Levels of a quantised weight [N, K], i8, and the step of each of its rows.
+    Quantized {
+        levels: Arc<dyn Storage>,
+        steps: Vec<f32>,
     },
 }
 
@@ -24,9 +30,26 @@ impl HostStorage {
             Self::F32(v) => bytemuck::cast_slice(v),
             Self::F16(v) => bytemuck::cast_slice(v),
             Self::BF16(v) => bytemuck::cast_slice(v),
+            Self::I8(v) => bytemuck::cast_slice(v),
             Self::U8(v) => v,
             Self::U32(v) => bytemuck::cast_slice(v),
             Self::Mapped { file, start, len } => file.bytes().get(*start..start + len).unwrap_or_default(),
+            Self::Quantized { levels, .. } => {
+                levels.as_any().downcast_ref::<Self>().map(Self::bytes).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Lets go of the memory of `bytes` where it can be had again from a file. A hint: contents stay as they are.
+    pub(crate) fn release(&self, bytes: std::ops::Range<usize>) {
+        match self {
+            Self::Mapped { file, start, .. } => file.release(start + bytes.start..start + bytes.end),
+            Self::Quantized { levels, .. } => {
+                if let Some(levels) = levels.as_any().downcast_ref::<Self>() {
+                    levels.release(bytes);
+                }
+            }
+            _ => (),
         }
     }
 
@@ -37,6 +60,7 @@ impl HostStorage {
             DType::F32 => Self::F32(bytemuck::allocation::cast_vec(data)),
             DType::F16 => Self::F16(bytemuck::allocation::cast_vec(data)),
             DType::BF16 => Self::BF16(bytemuck::allocation::cast_vec(data)),
+            DType::I8 => Self::I8(bytemuck::allocation::cast_vec(data)),
             DType::U8 => Self::U8(bytemuck::allocation::cast_vec(data)),
             DType::U32 => Self::U32(bytemuck::allocation::cast_vec(data)),
         }

@@ -1,7 +1,11 @@
 //! The table of operations.
 use std::{fmt, sync::Arc};
 
-use crate::{Device, cpu, ops};
+use crate::{
+    Device, Result,
+    cpu::{self, CpuOptions},
+    ops,
+};
 
 /// One implementation of every operation, all for one [`Device`].
 ///
@@ -39,7 +43,19 @@ pub struct Kernels {
 impl Kernels {
     /// Every operation in f32 on all cores of this machine.
     pub fn cpu() -> Self {
-        let cpu = Arc::new(cpu::Cpu);
+        Self::of_cpu(cpu::Cpu::default())
+    }
+
+    /// Every operation on this machine's cores, as the options say.
+    ///
+    /// # Errors
+    /// [`Error::Value`](crate::Error::Value) for instructions that this CPU lacks.
+    pub fn cpu_with(options: CpuOptions) -> Result<Self> {
+        Ok(Self::of_cpu(cpu::Cpu::new(options)?))
+    }
+
+    fn of_cpu(cpu: cpu::Cpu) -> Self {
+        let cpu = Arc::new(cpu);
         Self {
             device: cpu.clone(),
             matmul: cpu.clone(),

@@ -36,6 +36,7 @@ mod kernels;
 pub mod laws;
 pub mod ops;
 mod progress;
+mod quantized;
 mod tensor;
 pub mod weights;
 

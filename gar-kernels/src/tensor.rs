@@ -120,13 +120,15 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::Device`] when the tensor lives elsewhere ([`Device::download`](crate::Device::download) brings it),
+    /// [`Error::Value`] when it is a weight that was prepared ([`MatMul::prepare`](crate::ops::MatMul::prepare)),
     /// [`Error::DType`] when `T` is not its element type.
     pub fn host<T: Element>(&self) -> Result<&[T]> {
-        let storage = self.storage.as_any().downcast_ref::<HostStorage>().ok_or_else(|| Error::Device {
-            op: "host",
-            what: "tensor",
-            expected: crate::cpu::NAME.into(),
-            found: self.device().into(),
+        let storage = self.storage.as_any().downcast_ref::<HostStorage>().ok_or_else(|| {
+            let (expected, found) = (crate::cpu::NAME.to_owned(), self.device().to_owned());
+            match expected == found {
+                true => Error::value("host", "tensor", "elements in row-major order", "a prepared weight"),
+                false => Error::Device { op: "host", what: "tensor", expected, found },
+            }
         })?;
         let wrong = || Error::DType { op: "host", what: "tensor", expected: dtype_name(T::DTYPE), found: self.dtype };
         if T::DTYPE != self.dtype {
@@ -189,6 +191,7 @@ pub(crate) fn dtype_name(dtype: DType) -> &'static str {
         DType::F32 => "f32",
         DType::F16 => "f16",
         DType::BF16 => "bf16",
+        DType::I8 => "i8",
         DType::U8 => "u8",
         DType::U32 => "u32",
     }

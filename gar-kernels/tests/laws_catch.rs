@@ -99,7 +99,7 @@ mod roi_align {
 
     #[test]
     fn without_a_bug_it_passes() {
-        laws::roi_align(&RIGHT, &Cpu, &LawConfig::default()).unwrap();
+        laws::roi_align(&RIGHT, &Cpu::default(), &LawConfig::default()).unwrap();
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod attention {
         fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
             spec.check(q, k, v)?;
             let ([q, k, v], spec) = (self.0)([q.clone(), k.clone(), v.clone()], *spec)?;
-            Cpu.attention(&q, &k, &v, &spec)
+            Cpu::default().attention(&q, &k, &v, &spec)
         }
     }
 
@@ -209,7 +209,7 @@ mod rotary {
     struct WrongPairing;
     impl Rotary for WrongPairing {
         fn rotary(&self, x: &Tensor, spec: &RotarySpec<'_>) -> Result<Tensor> {
-            Cpu.rotary(x, &RotarySpec { pairing: Pairing::HalfSplit, ..*spec })
+            Cpu::default().rotary(x, &RotarySpec { pairing: Pairing::HalfSplit, ..*spec })
         }
     }
 
@@ -217,7 +217,7 @@ mod rotary {
     impl Rotary for IgnoresStart {
         fn rotary(&self, x: &Tensor, spec: &RotarySpec<'_>) -> Result<Tensor> {
             spec.check(x)?;
-            Cpu.rotary(x, &RotarySpec { start: &vec![0; spec.start.len()], ..*spec })
+            Cpu::default().rotary(x, &RotarySpec { start: &vec![0; spec.start.len()], ..*spec })
         }
     }
 
@@ -225,7 +225,7 @@ mod rotary {
     impl Rotary for Backwards {
         fn rotary(&self, x: &Tensor, spec: &RotarySpec<'_>) -> Result<Tensor> {
             spec.check(x)?;
-            Cpu.rotary(x, &RotarySpec { sin: &map(spec.sin, |_, v| -v)?, ..*spec })
+            Cpu::default().rotary(x, &RotarySpec { sin: &map(spec.sin, |_, v| -v)?, ..*spec })
         }
     }
 
@@ -259,7 +259,8 @@ mod norm {
 
     #[test]
     fn without_a_bug_it_passes() {
-        laws::norm(&Plant(|squares, d, eps| (squares / d + eps).sqrt()), &Cpu, &LawConfig::default()).unwrap();
+        laws::norm(&Plant(|squares, d, eps| (squares / d + eps).sqrt()), &Cpu::default(), &LawConfig::default())
+            .unwrap();
     }
 
     #[test]
@@ -288,7 +289,7 @@ mod matmul {
 
     #[test]
     fn missing_bias() {
-        caught!(matmul, Plant(|x, w, e| Cpu.matmul(x, w, Epilogue { bias: None, ..e })));
+        caught!(matmul, Plant(|x, w, e| Cpu::default().matmul(x, w, Epilogue { bias: None, ..e })));
     }
 
     #[test]
@@ -297,10 +298,11 @@ mod matmul {
             matmul,
             Plant(|x, w, e| {
                 let last = Epilogue { residual: e.residual, ..Epilogue::default() };
-                let plain = Cpu.matmul(x, w, Epilogue { activation: Activation::Identity, residual: None, ..e })?;
-                let y = if e.activation == Activation::Gelu { Cpu.gelu(&plain)? } else { plain };
+                let plain =
+                    Cpu::default().matmul(x, w, Epilogue { activation: Activation::Identity, residual: None, ..e })?;
+                let y = if e.activation == Activation::Gelu { Cpu::default().gelu(&plain)? } else { plain };
                 match last.residual {
-                    Some(residual) => Cpu.add(residual, &y),
+                    Some(residual) => Cpu::default().add(residual, &y),
                     None => Ok(y),
                 }
             })
@@ -314,7 +316,7 @@ mod matmul {
             Plant(|x, w, e| {
                 let [n, k] = w.dims("plant", "w")?;
                 let w = Tensor::from_vec(w.to_f32_vec()?, &[n, k])?;
-                Cpu.matmul(x, &swapped(&w, [n, k, 1], &[n, k])?, e)
+                Cpu::default().matmul(x, &swapped(&w, [n, k, 1], &[n, k])?, e)
             })
         );
     }
@@ -325,7 +327,7 @@ mod matmul {
             matmul,
             Plant(|x, w, e| {
                 let k = x.shape().last().copied().unwrap_or(1).max(1);
-                Cpu.matmul(&map(x, |i, v| if k > 8 && i % k >= k / 8 * 8 { 0.0 } else { v })?, w, e)
+                Cpu::default().matmul(&map(x, |i, v| if k > 8 && i % k >= k / 8 * 8 { 0.0 } else { v })?, w, e)
             })
         );
     }
@@ -416,7 +418,7 @@ mod cached_attention {
                     all.push(Tensor::from_vec(held, &[1, end, dims.kv_heads, dims.head_dim])?);
                 }
                 let spec = AttentionSpec { scale, mask: Mask::Causal { offset: cache.len } };
-                out.extend(Cpu.attention(&q.rows(b..b + 1)?, &all[0], &all[1], &spec)?.to_f32_vec()?);
+                out.extend(Cpu::default().attention(&q.rows(b..b + 1)?, &all[0], &all[1], &spec)?.to_f32_vec()?);
             }
             Tensor::from_vec(out, q.shape())
         }
@@ -424,7 +426,8 @@ mod cached_attention {
 
     #[test]
     fn without_a_bug_it_passes() {
-        laws::cached_attention(&Plant { copies: true, one_layer: false }, &Cpu, &LawConfig::default()).unwrap();
+        laws::cached_attention(&Plant { copies: true, one_layer: false }, &Cpu::default(), &LawConfig::default())
+            .unwrap();
     }
 
     #[test]
@@ -445,14 +448,14 @@ mod small_operations {
     impl Pool for PoolTransposed {
         fn average_pool(&self, x: &Tensor, spec: &PoolSpec) -> Result<Tensor> {
             spec.check(x)?;
-            Cpu.average_pool(x, &PoolSpec { grid: [spec.grid[1], spec.grid[0]], ..*spec })
+            Cpu::default().average_pool(x, &PoolSpec { grid: [spec.grid[1], spec.grid[0]], ..*spec })
         }
     }
 
     struct LastOfEquals;
     impl ArgMax for LastOfEquals {
         fn argmax(&self, x: &Tensor) -> Result<Vec<u32>> {
-            Cpu.argmax(x)?;
+            Cpu::default().argmax(x)?;
             let last =
                 |row: &[f32]| (0..row.len()).fold(0, |best, i| if row[i] >= row[best] { i } else { best }) as u32;
             Ok(x.host::<f32>()?.chunks(x.shape()[1]).map(last).collect())
@@ -462,27 +465,27 @@ mod small_operations {
     struct RowsOff;
     impl Rows for RowsOff {
         fn gather(&self, table: &Tensor, index: &[u32]) -> Result<Tensor> {
-            Cpu.gather(table, index)?;
+            Cpu::default().gather(table, index)?;
             let next: Vec<u32> = index.iter().map(|&i| (i + 1) % table.shape()[0] as u32).collect();
-            Cpu.gather(table, &next)
+            Cpu::default().gather(table, &next)
         }
 
         fn scatter(&self, base: &Tensor, index: &[u32], rows: &Tensor) -> Result<Tensor> {
-            Cpu.scatter(base, index, rows)
+            Cpu::default().scatter(base, index, rows)
         }
     }
 
     struct FirstWins;
     impl Rows for FirstWins {
         fn gather(&self, table: &Tensor, index: &[u32]) -> Result<Tensor> {
-            Cpu.gather(table, index)
+            Cpu::default().gather(table, index)
         }
 
         fn scatter(&self, base: &Tensor, index: &[u32], rows: &Tensor) -> Result<Tensor> {
-            Cpu.scatter(base, index, rows)?;
+            Cpu::default().scatter(base, index, rows)?;
             let back: Vec<u32> = (0..index.len() as u32).rev().collect();
             let reversed: Vec<u32> = index.iter().rev().copied().collect();
-            Cpu.scatter(base, &reversed, &Cpu.gather(rows, &back)?)
+            Cpu::default().scatter(base, &reversed, &Cpu::default().gather(rows, &back)?)
         }
     }
 
@@ -496,18 +499,18 @@ mod small_operations {
                 let plane = pixels.reshape(&[t * c, s, s])?.rows(plane..plane + 1)?.reshape(&[s, s])?;
                 out.extend(swapped(&plane, [s, s, 1], &[s, s])?.to_f32_vec()?);
             }
-            Cpu.patch_embed(&Tensor::from_vec(out, pixels.shape())?, spec)
+            Cpu::default().patch_embed(&Tensor::from_vec(out, pixels.shape())?, spec)
         }
     }
 
     struct TanhGelu;
     impl Pointwise for TanhGelu {
         fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-            Cpu.add(a, b)
+            Cpu::default().add(a, b)
         }
 
         fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-            Cpu.swiglu(gate, up)
+            Cpu::default().swiglu(gate, up)
         }
 
         fn gelu(&self, x: &Tensor) -> Result<Tensor> {
@@ -519,15 +522,15 @@ mod small_operations {
     struct SwigluSwapped;
     impl Pointwise for SwigluSwapped {
         fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-            Cpu.add(a, b)
+            Cpu::default().add(a, b)
         }
 
         fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-            Cpu.swiglu(up, gate)
+            Cpu::default().swiglu(up, gate)
         }
 
         fn gelu(&self, x: &Tensor) -> Result<Tensor> {
-            Cpu.gelu(x)
+            Cpu::default().gelu(x)
         }
     }
 
@@ -550,7 +553,7 @@ fn panics_and_missing_checks_are_reported() {
     impl Pool for Unchecked {
         fn average_pool(&self, x: &Tensor, spec: &PoolSpec) -> Result<Tensor> {
             assert!(spec.window > 0, "a window of 0");
-            Cpu.average_pool(x, spec)
+            Cpu::default().average_pool(x, spec)
         }
     }
     let kernels = Kernels { pool: std::sync::Arc::new(Unchecked), ..Kernels::cpu() };
@@ -565,10 +568,10 @@ fn one_seed_gives_one_verdict() {
     struct Wrong;
     impl ArgMax for Wrong {
         fn argmax(&self, x: &Tensor) -> Result<Vec<u32>> {
-            Ok(vec![0; Cpu.argmax(x)?.len()])
+            Ok(vec![0; Cpu::default().argmax(x)?.len()])
         }
     }
-    let verdict = || laws::argmax(&Wrong, &Cpu, &LawConfig::default()).unwrap_err();
+    let verdict = || laws::argmax(&Wrong, &Cpu::default(), &LawConfig::default()).unwrap_err();
     assert_eq!(verdict(), verdict());
 }
 
@@ -582,7 +585,7 @@ mod sample {
         fn sample(&self, logits: &Tensor, draws: &[Draw<'_>]) -> Result<Vec<u32>> {
             Draw::check(logits, draws)?;
             let changed: Vec<Draw<'_>> = draws.iter().map(|&draw| (self.0)(draw)).collect();
-            Cpu.sample(logits, &changed)
+            Cpu::default().sample(logits, &changed)
         }
     }
 

@@ -105,7 +105,7 @@ impl Sampler {
         let draw = self.draw(seen);
         let row = Tensor::from_vec(logits.to_vec(), &[1, logits.len()])?;
         // One row gives one token.
-        Ok(Cpu.sample(&row, &[draw])?.first().copied().unwrap_or_default())
+        Ok(Cpu::default().sample(&row, &[draw])?.first().copied().unwrap_or_default())
     }
 
     /// How the next token is to be drawn, for an operation that does it where the logits are.

@@ -30,7 +30,7 @@ impl MaskEncoder {
     /// [`Error::Kernel`] where the tensor is missing, misshapen or not finite.
     pub fn load(weights: &Weights, kernels: &Kernels, width: usize, patch: usize) -> Result<Self> {
         let weight = weights.tensor(WEIGHT, &[width, CHANNELS, patch, patch])?;
-        Self::from_weight(kernels.device.upload(&weight)?)
+        Self::from_weight(kernels.matmul.prepare(&kernels.device.upload(&weight)?)?)
     }
 
     /// An encoder with the weight [C, 3, p, p].

@@ -33,6 +33,7 @@ struct LayerNorm {
     eps: f32,
 }
 
+/// A projection, prepared for the matrix product.
 #[derive(Debug)]
 struct Linear {
     weight: Tensor,
@@ -68,6 +69,10 @@ impl Loader<'_> {
         Ok(self.kernels.device.upload(&self.weights.tensor(name, shape)?)?)
     }
 
+    fn prepare(&self, weight: &Tensor) -> Result<Tensor> {
+        Ok(self.kernels.matmul.prepare(weight)?)
+    }
+
     fn norm(&self, name: &str, width: usize) -> Result<LayerNorm> {
         let at = self.scope(name);
         Ok(LayerNorm { weight: at.tensor("weight", &[width])?, bias: at.tensor("bias", &[width])?, eps: self.eps })
@@ -76,16 +81,18 @@ impl Loader<'_> {
     fn linear(&self, name: &str, from: usize, to: usize, bias: bool) -> Result<Linear> {
         let at = self.scope(name);
         let bias = bias.then(|| at.tensor("bias", &[to])).transpose()?;
-        Ok(Linear { weight: at.tensor("weight", &[to, from])?, bias })
+        Ok(Linear { weight: self.prepare(&at.tensor("weight", &[to, from])?)?, bias })
     }
 
     fn block(&self, config: &PerceptionConfig) -> Result<Block> {
         let width = config.spec.width;
-        let qkv = self.linear("attn.qkv", width, 3 * width, config.qkv_bias)?;
+        let qkv = self.scope("attn.qkv");
+        let all = qkv.tensor("weight", &[3 * width, width])?;
+        let biases = config.qkv_bias.then(|| qkv.tensor("bias", &[3 * width])).transpose()?;
         let third = |i: usize| -> Result<Linear> {
             let rows = i * width..(i + 1) * width;
-            let bias = qkv.bias.as_ref().map(|b| b.rows(rows.clone())).transpose()?;
-            Ok(Linear { weight: qkv.weight.rows(rows)?, bias })
+            let bias = biases.as_ref().map(|b| b.rows(rows.clone())).transpose()?;
+            Ok(Linear { weight: self.prepare(&all.rows(rows)?)?, bias })
         };
         let gamma = |name: &str| config.layer_scale.then(|| self.tensor(name, &[width])).transpose();
         Ok(Block {
@@ -115,7 +122,7 @@ impl PerceptionEncoder {
         let flat = |name: &str, shape: [usize; 3], to: &[usize]| -> Result<Tensor> {
             Ok(at.tensor(name, &shape)?.reshape(to)?)
         };
-        let patch_weight = at.tensor("patch_embed.proj.weight", &[width, 3, patch_size, patch_size])?;
+        let patch_weight = at.prepare(&at.tensor("patch_embed.proj.weight", &[width, 3, patch_size, patch_size])?)?;
         let class_token = config.class_token.then(|| flat("cls_token", [1, 1, width], &[width])).transpose()?;
         let positions =
             config.absolute_positions.then(|| flat("pos_embed", [1, tokens, width], &[tokens, width])).transpose()?;

@@ -34,7 +34,7 @@ impl Projector {
         let linear = |name: &str, from: usize| -> Result<[Tensor; 2]> {
             let at = weights.scope(name);
             let upload = |name, shape: &[usize]| Ok::<_, Error>(k.device.upload(&at.tensor(name, shape)?)?);
-            Ok([upload("weight", &[width, from])?, upload("bias", &[width])?])
+            Ok([k.matmul.prepare(&upload("weight", &[width, from])?)?, upload("bias", &[width])?])
         };
         Ok(Self {
             linear1: linear("linear_1", tower.width)?,

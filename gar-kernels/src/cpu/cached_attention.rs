@@ -1,12 +1,14 @@
 //! The key/value cache on the CPU and attention through it.
 //!
-//! Positions lie in blocks of [`BLOCK`], one vector a layer and block. Forks share blocks; the one that writes first copies
-//! the block it writes to. A block is also a tile of the attention.
+//! Positions lie in blocks of [`BLOCK`], in the panels that attention multiplies with, so that a step reads the cache once
+//! and as it lies. Forks share blocks; the one that writes first copies the block it writes to.
 use std::{any::Any, sync::Arc};
 
 use super::{
-    Cpu, activation,
-    attention::{Tile, run},
+    Cpu, InstructionSet, Precision, activation,
+    attention::attend,
+    dot::{FloatDot, FloatWork},
+    key_block::{BLOCK, Block, Heads},
 };
 use crate::{
     Error, Result, Tensor,
@@ -14,19 +16,12 @@ use crate::{
 };
 
 const OP: &str = "cached_attention";
-/// Positions of a block.
-const BLOCK: usize = 128;
-
-/// Keys and values of one layer at [`BLOCK`] positions, each [kv_heads, BLOCK, d].
-#[derive(Clone)]
-struct Block {
-    k: Vec<f32>,
-    v: Vec<f32>,
-}
 
 /// Keys and values of one sequence in main memory.
 struct CpuCache {
     spec: CacheSpec,
+    /// What the blocks are laid out for.
+    layout: (Precision, InstructionSet),
     len: usize,
     /// Blocks of each layer.
     layers: Vec<Vec<Arc<Block>>>,
@@ -34,22 +29,15 @@ struct CpuCache {
 
 impl CpuCache {
     /// Stores `k`, `v` [L, G, d] of one layer at positions `len ..`.
-    fn write(&mut self, layer: usize, k: &[f32], v: &[f32]) {
-        let CacheSpec { kv_heads, head_dim, .. } = self.spec;
-        let (row, block_len) = (kv_heads * head_dim, kv_heads * BLOCK * head_dim);
+    fn write<D: FloatDot>(&mut self, layer: usize, k: &[f32], v: &[f32]) {
+        let heads = Heads { count: self.spec.kv_heads, dim: self.spec.head_dim };
+        let row = heads.count * heads.dim;
         let blocks = &mut self.layers[layer];
-        for (i, (k, v)) in k.chunks_exact(row).zip(v.chunks_exact(row)).enumerate() {
-            let position = self.len + i;
+        for (position, (k, v)) in (self.len..).zip(k.chunks_exact(row).zip(v.chunks_exact(row))) {
             if position / BLOCK == blocks.len() {
-                blocks.push(Arc::new(Block { k: vec![0.0; block_len], v: vec![0.0; block_len] }));
+                blocks.push(Arc::new(Block::new::<D>(heads)));
             }
-            let block = Arc::make_mut(&mut blocks[position / BLOCK]);
-            for head in 0..kv_heads {
-                let to = (head * BLOCK + position % BLOCK) * head_dim;
-                let from = head * head_dim..(head + 1) * head_dim;
-                block.k[to..to + head_dim].copy_from_slice(&k[from.clone()]);
-                block.v[to..to + head_dim].copy_from_slice(&v[from]);
-            }
+            Arc::make_mut(&mut blocks[position / BLOCK]).write::<D>(heads, position % BLOCK, k, v);
         }
     }
 }
@@ -73,7 +61,7 @@ impl KvCache for CpuCache {
     }
 
     fn fork(&self) -> Result<Box<dyn KvCache>> {
-        Ok(Box::new(Self { spec: self.spec, len: self.len, layers: self.layers.clone() }))
+        Ok(Box::new(Self { spec: self.spec, layout: self.layout, len: self.len, layers: self.layers.clone() }))
     }
 
     fn truncate(&mut self, len: usize) {
@@ -94,7 +82,7 @@ impl CachedAttention for Cpu {
             let found = format!("{} heads of {}", spec.kv_heads, spec.head_dim);
             return Err(Error::value(OP, "cache", "at least one head of one entry", found));
         }
-        Ok(Box::new(CpuCache { spec, len: 0, layers: vec![Vec::new(); spec.layers] }))
+        Ok(Box::new(CpuCache { spec, layout: self.layout(), len: 0, layers: vec![Vec::new(); spec.layers] }))
     }
 
     fn attend(
@@ -112,26 +100,56 @@ impl CachedAttention for Cpu {
         let qt = activation(OP, "q", q)?;
         let mut own = Vec::with_capacity(batch);
         for cache in caches.iter_mut() {
-            own.push(cache.as_any_mut().downcast_mut::<CpuCache>().ok_or_else(|| Error::Device {
-                op: OP,
-                what: "caches",
-                expected: super::NAME.into(),
-                found: "another device's cache".into(),
-            })?);
+            own.push(self.own(&mut **cache)?);
         }
-        let rows = queries * kv_heads * head_dim;
-        for (b, cache) in own.iter_mut().enumerate() {
-            cache.write(layer, &kt[b * rows..(b + 1) * rows], &vt[b * rows..(b + 1) * rows]);
-        }
-        let specs: Vec<AttentionSpec> =
-            own.iter().map(|c| AttentionSpec { scale, mask: Mask::Causal { offset: c.len } }).collect();
         let dims = AttentionDims { batch, queries, keys: 0, heads, kv_heads, head_dim };
-        let own: Vec<&CpuCache> = own.into_iter().map(|c| &*c).collect();
-        let out = run(qt, dims, &specs, |b, kv_head, i| {
-            let block = own[b].layers[layer].get(i)?;
-            let from = kv_head * BLOCK * head_dim;
-            Some(Tile { k: &block.k[from..], v: &block.v[from..], stride: head_dim, keys: BLOCK, first: i * BLOCK })
-        });
+        let out = self.attention_product().run(Step { q: qt, k: kt, v: vt, dims, caches: own, layer, scale });
         Tensor::from_vec(out, q.shape())
+    }
+}
+
+impl Cpu {
+    fn layout(&self) -> (Precision, InstructionSet) {
+        (self.precision, self.instructions)
+    }
+
+    /// Recovers a cache that a table like this one made.
+    fn own<'c>(&self, cache: &'c mut dyn KvCache) -> Result<&'c mut CpuCache> {
+        let found = "another device's cache".to_owned();
+        let other = || Error::Device { op: OP, what: "caches", expected: super::NAME.into(), found };
+        let own = cache.as_any_mut().downcast_mut::<CpuCache>().ok_or_else(other)?;
+        if own.layout != self.layout() {
+            let [expected, found] =
+                [self.layout(), own.layout].map(|(precision, set)| format!("{precision:?} for {set}"));
+            return Err(Error::value(OP, "caches", expected, found));
+        }
+        Ok(own)
+    }
+}
+
+/// One layer of one step.
+struct Step<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    dims: AttentionDims,
+    caches: Vec<&'a mut CpuCache>,
+    layer: usize,
+    scale: f32,
+}
+
+impl FloatWork for Step<'_> {
+    type Output = Vec<f32>;
+
+    fn run<D: FloatDot>(self, dot: D) -> Vec<f32> {
+        let Self { q, k, v, dims, mut caches, layer, scale } = self;
+        let rows = dims.queries * dims.kv_heads * dims.head_dim;
+        for (b, cache) in caches.iter_mut().enumerate() {
+            cache.write::<D>(layer, &k[b * rows..(b + 1) * rows], &v[b * rows..(b + 1) * rows]);
+        }
+        let caches: Vec<&CpuCache> = caches.into_iter().map(|cache| &*cache).collect();
+        let specs: Vec<AttentionSpec> =
+            caches.iter().map(|c| AttentionSpec { scale, mask: Mask::Causal { offset: c.len } }).collect();
+        attend(dot, q, dims, &specs, |b, i| caches[b].layers[layer].get(i).map(|block| &**block))
     }
 }

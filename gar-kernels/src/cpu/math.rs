@@ -20,40 +20,6 @@ pub(super) fn vectorize<R>(closure: impl FnMut() -> R) -> R {
     pulp::Arch::new().dispatch(Vectorized(closure))
 }
 
-/// `Σ a·b`, summed in [`LANES`] independent lanes.
-#[inline(always)]
-fn dot_lanes(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0_f32; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let (a_tail, b_tail) = (a_chunks.remainder(), b_chunks.remainder());
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for i in 0..LANES {
-            lanes[i] = x[i].mul_add(y[i], lanes[i]);
-        }
-    }
-    let tail: f32 = a_tail.iter().zip(b_tail).map(|(x, y)| x * y).sum();
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
-    }
-    lanes[0] + tail
-}
-
-/// The product of one weight row with each row of `x` [out.len(), row.len()].
-pub(super) fn row_products(x: &[f32], row: &[f32], out: &mut [f32]) {
-    vectorize(
-        #[inline(always)]
-        || {
-            for (y, x) in out.iter_mut().zip(x.chunks_exact(row.len().max(1))) {
-                *y = dot_lanes(x, row);
-            }
-        },
-    );
-}
-
 /// eˣ within 2 ulp; 0 below −87, where f32 has no normal result.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
@@ -125,6 +91,29 @@ pub(super) fn exp_shifted(scores: &mut [f32], max: f32) -> f32 {
                     *s = exp(*s - max);
                     *lane += *s;
                 }
+            }
+        },
+    );
+    lanes.iter().sum()
+}
+
+/// `Σ v − shift`, or `Σ (v − shift)²`, in f64, in [`LANES`] independent lanes.
+pub(super) fn sum_f64<const SQUARED: bool>(values: &[f32], shift: f64) -> f64 {
+    #[inline(always)]
+    fn add<const SQUARED: bool>(lanes: &mut [f64], values: &[f32], shift: f64) {
+        for (lane, &v) in lanes.iter_mut().zip(values) {
+            let distance = f64::from(v) - shift;
+            *lane += if SQUARED { distance * distance } else { distance };
+        }
+    }
+    let mut lanes = [0_f64; LANES];
+    vectorize(
+        #[inline(always)]
+        || {
+            let chunks = values.chunks_exact(LANES);
+            add::<SQUARED>(&mut lanes, chunks.remainder(), shift);
+            for chunk in chunks {
+                add::<SQUARED>(&mut lanes, chunk, shift);
             }
         },
     );

@@ -1,30 +1,84 @@
-//! Every operation on the CPU: f32 activations, weights in f32, f16 or bf16, all cores.
+//! Every operation on the CPU: f32 activations, weights in f32, f16, bf16 or 8 bits, all cores.
 //!
-//! Work is cut into blocks whose size depends on the shapes alone, so results do not depend on the number of threads.
+//! [`Precision`] says what matrix products and attention round their operands to. However work is shared out, every
+//! number is computed in one order, so results do not depend on the number of threads.
 mod argmax;
 mod attention;
 mod cached_attention;
 mod convert;
-mod gemm;
+mod dot;
+mod key_block;
 mod math;
 mod matmul;
 mod norm;
+mod options;
+mod packed;
+mod panels;
 mod patch_embed;
 mod pointwise;
 mod pool;
+mod product;
 mod roi_align;
 mod rotary;
 mod rows;
 mod sampling;
 
+pub use dot::InstructionSet;
+pub use options::{CpuOptions, Precision, WeightFormat};
+
 use crate::{DType, Device, Error, Result, Tensor};
+use dot::{FloatProduct, Products};
 
 /// Name of the device.
 pub(crate) const NAME: &str = "cpu";
 
 /// The CPU as a [`Device`], and every operation on it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cpu;
+///
+/// What it computes with is fixed when it is made: [`CpuOptions`]. The default is the exact path on the best instructions.
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    precision: Precision,
+    weights: WeightFormat,
+    instructions: InstructionSet,
+    products: Products,
+}
+
+impl Cpu {
+    /// The CPU with options.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for instructions that this CPU lacks.
+    pub fn new(options: CpuOptions) -> Result<Self> {
+        let CpuOptions { precision, weights, instructions } = options;
+        let instructions = instructions.unwrap_or_else(InstructionSet::best);
+        let products = instructions.products().ok_or_else(|| {
+            let expected = InstructionSet::available().map(|set| set.to_string()).collect::<Vec<_>>().join(", ");
+            Error::value(NAME, "instructions", format!("one of {expected}"), instructions)
+        })?;
+        Ok(Self { precision, weights, instructions, products })
+    }
+
+    /// What attention multiplies with.
+    fn attention_product(&self) -> FloatProduct {
+        match self.precision {
+            Precision::F32 => self.products.single,
+            Precision::Bf16 => self.products.half,
+        }
+    }
+
+    /// The instructions that products are computed with.
+    pub fn instructions(&self) -> InstructionSet {
+        self.instructions
+    }
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        let (instructions, products) = InstructionSet::best_products();
+        let CpuOptions { precision, weights, .. } = CpuOptions::default();
+        Self { precision, weights, instructions, products }
+    }
+}
 
 impl Device for Cpu {
     fn name(&self) -> &str {
@@ -45,6 +99,7 @@ impl Device for Cpu {
             DType::F32 => Tensor::from_vec(vec![0_f32; n], shape),
             DType::F16 => Tensor::from_vec(vec![half::f16::ZERO; n], shape),
             DType::BF16 => Tensor::from_vec(vec![half::bf16::ZERO; n], shape),
+            DType::I8 => Tensor::from_vec(vec![0_i8; n], shape),
             DType::U8 => Tensor::from_vec(vec![0_u8; n], shape),
             DType::U32 => Tensor::from_vec(vec![0_u32; n], shape),
         }

@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm on the CPU; statistics in f64, one pass each.
 use rayon::prelude::*;
 
-use super::{Cpu, activation, parameter};
+use super::{Cpu, activation, math, parameter};
 use crate::{
     Result, Tensor,
     ops::{Norm, NormKind, NormSpec},
@@ -32,9 +32,9 @@ impl Norm for Cpu {
 fn statistics(row: &[f32], spec: &NormSpec<'_>) -> (f32, f32) {
     let n = row.len() as f64;
     let mean = match spec.kind {
-        NormKind::Layer => row.iter().map(|&v| f64::from(v)).sum::<f64>() / n,
+        NormKind::Layer => math::sum_f64::<false>(row, 0.0) / n,
         NormKind::Rms => 0.0,
     };
-    let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+    let variance = math::sum_f64::<true>(row, mean) / n;
     (mean as f32, (1.0 / (variance + f64::from(spec.eps)).sqrt()) as f32)
 }

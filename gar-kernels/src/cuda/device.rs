@@ -104,7 +104,7 @@ impl Device for CudaDevice {
     }
 
     fn download(&self, tensor: &Tensor) -> Result<Tensor> {
-        const ALL: &[DType] = &[DType::F32, DType::F16, DType::BF16, DType::U8, DType::U32];
+        const ALL: &[DType] = &[DType::F32, DType::F16, DType::BF16, DType::I8, DType::U8, DType::U32];
         let from = self.pointer("download", "tensor", tensor, ALL, "any")?;
         let mut bytes = vec![0_u8; tensor.len() * tensor.dtype().size()];
         self.runtime.read(from, &mut bytes)?;
@@ -113,6 +113,7 @@ impl Device for CudaDevice {
             DType::F32 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes), shape),
             DType::F16 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, f16>(&bytes), shape),
             DType::BF16 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, bf16>(&bytes), shape),
+            DType::I8 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, i8>(&bytes), shape),
             DType::U8 => Tensor::from_vec(bytes, shape),
             DType::U32 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, u32>(&bytes), shape),
         }
@@ -140,6 +141,16 @@ fn bytes_of(host: &Tensor) -> Result<&[u8]> {
         DType::F32 => bytemuck::cast_slice(host.host::<f32>()?),
         DType::F16 => bytemuck::cast_slice(host.host::<f16>()?),
         DType::BF16 => bytemuck::cast_slice(host.host::<bf16>()?),
+        // Levels of a quantised weight would lose their steps on the way.
+        DType::I8 if host.steps().is_some() => {
+            return Err(Error::DType {
+                op: "upload",
+                what: "host",
+                expected: "a weight that is not quantised",
+                found: DType::I8,
+            });
+        }
+        DType::I8 => bytemuck::cast_slice(host.host::<i8>()?),
         DType::U8 => host.host::<u8>()?,
         DType::U32 => bytemuck::cast_slice(host.host::<u32>()?),
     })

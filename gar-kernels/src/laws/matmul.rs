@@ -5,7 +5,7 @@ use proptest::{prelude::*, sample::select};
 use super::{
     LawConfig, Violation,
     draw::seed,
-    judge::{Judge, Verdict},
+    judge::{Failure, Judge, Verdict},
     reference,
 };
 use crate::{
@@ -63,7 +63,7 @@ impl Case {
 }
 
 /// Judges a [`MatMul`]: agreement for every weight type, epilogue and empty extent, linearity, rows that do not see each
-/// other, any number of leading axes, refusals.
+/// other, any number of leading axes, prepared weights, refusals.
 ///
 /// # Errors
 /// The first law that is broken.
@@ -119,6 +119,18 @@ pub fn matmul(op: &dyn MatMul, device: &dyn Device, config: &LawConfig) -> Resul
         let flat = judge.up(&x)?.reshape(&[a * 2, c.k])?;
         let found = op.matmul(&judge.up(&x)?, &w, Epilogue::default())?;
         judge.same(&op.matmul(&flat, &w, Epilogue::default())?.reshape(&[*a, 2, c.n])?, &found)
+    })?;
+    judge.law("a prepared weight keeps its shape and gives the same product", cases(), |c| {
+        let (o, none) = (c.operands(config), Epilogue::default());
+        let (x, w) = (judge.up(&o.x)?, judge.up_as(&o.w, c.weight)?);
+        let prepared = op.prepare(&w)?;
+        if prepared.shape() != w.shape() {
+            return Err(Failure::new(format!("shape {:?}", w.shape()), format!("shape {:?}", prepared.shape())));
+        }
+        judge.same(&op.matmul(&x, &w, none)?, &op.matmul(&x, &op.prepare(&prepared)?, none)?)?;
+        // A convolution's weight is prepared as it is stored and multiplied as a matrix.
+        let folded = op.prepare(&w.reshape(&[c.n, 1, c.k])?)?.reshape(&[c.n, c.k])?;
+        judge.same(&op.matmul(&x, &w, none)?, &op.matmul(&x, &folded, none)?)
     })?;
     judge.law("operands that do not fit are refused", cases(), |c| {
         let matrix = |r, k| judge.up(&Array2::zeros((r, k)));

@@ -31,6 +31,18 @@ pub trait MatMul: Send + Sync {
     /// # Errors
     /// Shapes that do not fit, element types or a device that are not supported.
     fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor>;
+
+    /// A weight in whatever form this implementation multiplies with fastest, made once, when a model is loaded. What it
+    /// gives has the shape of `w` and goes to [`matmul`](Self::matmul) of this implementation, and nowhere else; a weight
+    /// of more axes is a matrix whose first axis is N. The default is the weight as it is.
+    ///
+    /// An implementation that passes its products on to another should pass this on too.
+    ///
+    /// # Errors
+    /// An element type or a device that is not supported.
+    fn prepare(&self, w: &Tensor) -> Result<Tensor> {
+        Ok(w.clone())
+    }
 }
 
 /// Extents of a product, checked.

@@ -36,6 +36,19 @@ impl MappedFile {
         &self.map
     }
 
+    /// Gives the pages of `bytes` back to the system; they are read again when they are touched.
+    pub(crate) fn release(&self, bytes: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        {
+            use memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the map is read-only, so a page that is dropped holds nothing but what the file holds. A refusal is of no
+            // concern: the memory stays where it is.
+            let _ = unsafe { self.map.unchecked_advise_range(DontNeed, bytes.start, bytes.len()) };
+        }
+        #[cfg(not(unix))]
+        let _ = bytes;
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -65,6 +78,7 @@ impl Entry {
             DType::F32 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, f32>(bytes), &self.shape),
             DType::F16 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, f16>(bytes), &self.shape),
             DType::BF16 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, bf16>(bytes), &self.shape),
+            DType::I8 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, i8>(bytes), &self.shape),
             DType::U8 => Tensor::from_vec(bytes.to_vec(), &self.shape),
             DType::U32 => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, u32>(bytes), &self.shape),
         }
@@ -89,10 +103,11 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Entry>> {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::BF16,
+            Dtype::I8 => DType::I8,
             Dtype::U8 => DType::U8,
             Dtype::U32 => DType::U32,
             other => {
-                return Err(wrong(&format!("tensor {name:?}"), "f32, f16, bf16, u8 or u32", format!("{other:?}")));
+                return Err(wrong(&format!("tensor {name:?}"), "f32, f16, bf16, i8, u8 or u32", format!("{other:?}")));
             }
         };
         let (from, to) = info.data_offsets;
@@ -152,6 +167,6 @@ pub(super) fn first_not_finite(tensor: &Tensor) -> Result<Option<usize>> {
         DType::F32 => find(tensor.host::<f32>()?, |v| v.to_bits() & 0x7f80_0000 == 0x7f80_0000),
         DType::F16 => find(tensor.host::<f16>()?, |v| v.to_bits() & 0x7c00 == 0x7c00),
         DType::BF16 => find(tensor.host::<bf16>()?, |v| v.to_bits() & 0x7f80 == 0x7f80),
-        DType::U8 | DType::U32 => None,
+        DType::I8 | DType::U8 | DType::U32 => None,
     })
 }

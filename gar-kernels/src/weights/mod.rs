@@ -3,6 +3,7 @@
 //! [`Weights`] is a checkpoint seen from a name prefix. Loading code takes a scope and asks for its own tensors, with the
 //! shape that it needs; what is missing, misshapen or not finite is an error that names the tensor and its file.
 mod file;
+mod quantize;
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +13,7 @@ use std::{
 
 use file::Entry;
 pub(crate) use file::MappedFile;
+pub use quantize::{SCALE, Stored};
 
 use crate::{DType, Error, Result, Tensor, bf16, f16};
 
@@ -82,6 +84,9 @@ impl Weights {
 
     /// The floating-point tensor `name`, on the host and mapped (unless it is converted), of exactly this shape and with finite entries.
     ///
+    /// A matrix may be there in 8 bits ([`SCALE`]); it comes as [`Tensor::quantized`] would give it, or, where tensors are
+    /// [converted](Self::converted_to), as steps times levels.
+    ///
     /// # Errors
     /// [`Error::MissingTensor`], or [`Error::Checkpoint`] for another shape, another kind of element, or an entry that is
     /// NaN or infinite, or becomes it as it is converted.
@@ -96,6 +101,15 @@ impl Weights {
         if entry.shape != shape {
             return Err(wrong(format!("{shape:?}"), format!("{:?}", entry.shape)));
         }
+        if self.is_quantized(name) {
+            let stored = self.clone().converted_to(None);
+            let steps = stored.tensor(&format!("{name}{SCALE}"), &shape[..1])?.to_f32_vec()?;
+            let levels = entry.tensor()?;
+            return match self.dtype {
+                None => Tensor::from_levels(levels, steps),
+                Some(dtype) => convert(&widened(&levels, &steps)?, dtype),
+            };
+        }
         if !entry.dtype.is_float() {
             return Err(wrong("f32, f16 or bf16".into(), entry.dtype.to_string()));
         }
@@ -109,6 +123,12 @@ impl Weights {
             Some(at) => Err(wrong(format!("entries that {dtype} can hold"), format!("a larger one at entry {at}"))),
             None => Ok(converted),
         }
+    }
+
+    /// Whether `name` is a matrix in 8 bits.
+    pub fn is_quantized(&self, name: &str) -> bool {
+        let matrix = self.entry(name).is_ok_and(|entry| entry.dtype == DType::I8 && entry.shape.len() == 2);
+        matrix && self.contains(&format!("{name}{SCALE}"))
     }
 
     /// The shape of tensor `name`.
@@ -142,6 +162,16 @@ impl Weights {
     }
 }
 
+/// Levels [N, K] times the step of each row, in f32.
+fn widened(levels: &Tensor, steps: &[f32]) -> Result<Tensor> {
+    let width = levels.as_rows().1.max(1);
+    let rows = levels.host::<i8>()?.chunks_exact(width).zip(steps);
+    Tensor::from_vec(
+        rows.flat_map(|(row, step)| row.iter().map(move |&l| f32::from(l) * step)).collect(),
+        levels.shape(),
+    )
+}
+
 /// A floating-point tensor in another floating-point type, each entry rounded to nearest even.
 fn convert(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
     use half::slice::HalfFloatSliceExt;
@@ -154,7 +184,7 @@ fn convert(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
         }
         DType::BF16 => Tensor::from_vec(values.into_iter().map(bf16::from_f32).collect(), tensor.shape()),
         DType::F32 => Tensor::from_vec(values, tensor.shape()),
-        DType::U8 | DType::U32 => {
+        DType::I8 | DType::U8 | DType::U32 => {
             Err(Error::DType { op: "weights", what: "converted_to", expected: "f32, f16 or bf16", found: dtype })
         }
     }
@@ -182,5 +212,21 @@ mod tests {
         let refused = narrow.tensor("large", &[1]).unwrap_err().to_string();
         assert!(refused.contains("a.large") && refused.contains("bf16 can hold"), "{refused}");
         assert!(stored.converted_to(Some(DType::U8)).tensor("good", &[3]).is_err());
+    }
+
+    #[test]
+    fn a_quantised_matrix_is_converted_to_steps_times_levels() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let (levels, steps) = ([1_u8, 0x81, 0, 127], [0.5_f32, 0.25].map(f32::to_le_bytes).concat());
+        let tensors = [
+            ("w".to_owned(), TensorView::new(Dtype::I8, vec![2, 2], &levels).unwrap()),
+            (format!("w{SCALE}"), TensorView::new(Dtype::F32, vec![2], &steps).unwrap()),
+        ];
+        safetensors::serialize_to_file(tensors, None, &path).unwrap();
+        let weights = Weights::open(&path).unwrap();
+        assert_eq!(weights.tensor("w", &[2, 2]).unwrap().steps(), Some(&[0.5, 0.25][..]));
+        let narrow = weights.converted_to(Some(DType::BF16)).tensor("w", &[2, 2]).unwrap();
+        assert_eq!(narrow.host::<bf16>().unwrap(), [0.5, -63.5, 0.0, 31.75].map(bf16::from_f32));
     }
 }

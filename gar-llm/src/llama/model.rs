@@ -47,12 +47,12 @@ pub struct Llama {
     layers: Vec<Layer>,
     /// [D].
     norm: Tensor,
-    /// [V, D]; the embedding itself where they are tied.
+    /// [V, D], prepared; made of the embedding where they are tied.
     head: Tensor,
     rope: Rope,
 }
 
-/// A projection [N, K] with its bias [N].
+/// A projection, prepared for the matrix product, [N, K], with its bias [N].
 #[derive(Debug)]
 struct Linear {
     weight: Tensor,
@@ -99,9 +99,11 @@ impl Llama {
         let table = [config.vocab_size, config.hidden_size];
         let embedding = load(&backbone, "embed_tokens.weight", &table)?;
         let head = match config.tie_word_embeddings {
-            true => embedding.clone(),
-            false => load(&weights.scope(&names.head), "weight", &table)?,
+            // A quantised checkpoint holds a head of its own: rows of the embedding are looked up in full.
+            true if !weights.scope(&names.head).is_quantized("weight") => embedding.clone(),
+            _ => load(&weights.scope(&names.head), "weight", &table)?,
         };
+        let head = kernels.matmul.prepare(&head)?;
         let norm = load(&backbone, "norm.weight", &[config.hidden_size])?;
         progress.advance(1);
         let mut layers = Vec::with_capacity(config.layers);
@@ -221,7 +223,7 @@ impl Layer {
         let norm = |name: &str| -> Result<Tensor> { Ok(kernels.device.upload(&weights.tensor(name, &[d])?)?) };
         let linear = |name: &str, shape: [usize; 2], bias: bool| -> Result<Linear> {
             let scope = weights.scope(name);
-            let weight = kernels.device.upload(&scope.tensor("weight", &shape)?)?;
+            let weight = kernels.matmul.prepare(&kernels.device.upload(&scope.tensor("weight", &shape)?)?)?;
             let bias = match bias {
                 true => Some(kernels.device.upload(&scope.tensor("bias", &shape[..1])?)?),
                 false => None,

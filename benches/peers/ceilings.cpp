@@ -1,0 +1,125 @@
+// What this machine can do at most: products per second of each kind, and bytes read from main memory.
+//
+//   g++ -O3 -march=native -pthread ceilings.cpp -o ceilings && ./ceilings 2
+//
+// Prints one JSON object: GFLOP/s (two operations a product) and GB/s, with the given number of threads, the best of
+// several tries. Sums stay in registers, so nothing but the instruction's own rate counts.
+#include <immintrin.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <thread>
+#include <vector>
+
+static double seconds_of(int threads, const std::function<void(int)>& work) {
+  auto start = std::chrono::steady_clock::now();
+  std::vector<std::thread> all;
+  for (int t = 0; t < threads; t++) all.emplace_back(work, t);
+  for (auto& thread : all) thread.join();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The best of five tries, in operations per second.
+static double rate(int threads, double operations, const std::function<void(int)>& work) {
+  double best = 0;
+  for (int i = 0; i < 5; i++) {
+    double found = operations / seconds_of(threads, work);
+    if (found > best) best = found;
+  }
+  return best;
+}
+
+constexpr long ROUNDS = 30'000'000;
+constexpr int SUMS = 12;  // enough to hide the latency of an addition
+static volatile float float_sink;
+static volatile int int_sink;
+
+#ifdef __AVX512F__
+using Floats = __m512;
+static Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+static Floats all(float v) { return _mm512_set1_ps(v); }
+static float first(Floats v) { return _mm512_cvtss_f32(v); }
+constexpr int LANES = 16;
+#else
+using Floats = __m256;
+static Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+static Floats all(float v) { return _mm256_set1_ps(v); }
+static float first(Floats v) { return _mm256_cvtss_f32(v); }
+constexpr int LANES = 8;
+#endif
+
+static void f32(int seed) {
+  Floats sums[SUMS], x = all(1.0f + seed), w = all(1e-9f);
+  for (auto& s : sums) s = all(0);
+  for (long i = 0; i < ROUNDS; i++) {
+    for (auto& s : sums) s = fma(x, w, s);
+    asm volatile("" : "+x"(x));
+  }
+  for (auto& s : sums) float_sink = float_sink + first(s);
+}
+
+#ifdef __AVX512BF16__
+static void bf16(int seed) {
+  __m512 sums[SUMS];
+  __m512i x = _mm512_set1_epi32(0x3f803f80 + seed), w = _mm512_set1_epi32(0x30803080);
+  for (auto& s : sums) s = _mm512_setzero_ps();
+  for (long i = 0; i < ROUNDS; i++) {
+    for (auto& s : sums) s = _mm512_dpbf16_ps(s, (__m512bh)x, (__m512bh)w);
+    asm volatile("" : "+v"(x));
+  }
+  for (auto& s : sums) float_sink = float_sink + _mm512_cvtss_f32(s);
+}
+#endif
+
+#if defined(__AVX512VNNI__)
+constexpr int INT_PRODUCTS = 64;
+static void int8(int seed) {
+  __m512i sums[SUMS], x = _mm512_set1_epi32(0x01010101 + seed), w = _mm512_set1_epi32(0x01010101);
+  for (auto& s : sums) s = _mm512_setzero_si512();
+  for (long i = 0; i < ROUNDS; i++) {
+    for (auto& s : sums) s = _mm512_dpbusd_epi32(s, x, w);
+    asm volatile("" : "+v"(x));
+  }
+  for (auto& s : sums) int_sink = int_sink + _mm512_cvtsi512_si32(s);
+}
+#else
+constexpr int INT_PRODUCTS = 16;
+static void int8(int seed) {
+  __m256i sums[SUMS], x = _mm256_set1_epi32(0x00010001 + seed), w = _mm256_set1_epi32(0x00010001);
+  for (auto& s : sums) s = _mm256_setzero_si256();
+  for (long i = 0; i < ROUNDS; i++) {
+    for (auto& s : sums) {
+      __m256i product = _mm256_madd_epi16(x, w);
+      asm volatile("" : "+x"(product));  // each product is made anew
+      s = _mm256_add_epi32(s, product);
+    }
+    asm volatile("" : "+x"(x));
+  }
+  for (auto& s : sums) int_sink = int_sink + _mm256_cvtsi256_si32(s);
+}
+#endif
+
+int main(int count, char** values) {
+  int threads = count > 1 ? std::atoi(values[1]) : 2;
+  double per_thread = 2.0 * ROUNDS * SUMS;
+  std::printf("{\"threads\": %d, \"f32_gflops\": %.1f", threads, rate(threads, threads * per_thread * LANES, f32) / 1e9);
+#ifdef __AVX512BF16__
+  std::printf(", \"bf16_gflops\": %.1f", rate(threads, threads * per_thread * 2 * LANES, bf16) / 1e9);
+#endif
+  std::printf(", \"int8_gflops\": %.1f", rate(threads, threads * per_thread * INT_PRODUCTS, int8) / 1e9);
+
+  // A gigabyte, far beyond any cache; each thread reads its share with four sums under way.
+  std::vector<uint64_t> memory((1ull << 30) / sizeof(uint64_t), 1);
+  auto read = [&](int t) {
+    size_t share = memory.size() / threads;
+    const __m256i* at = (const __m256i*)(memory.data() + t * share);
+    __m256i sums[4] = {};
+    for (size_t i = 0; i + 4 <= share / 4; i += 4)
+      for (int j = 0; j < 4; j++) sums[j] = _mm256_add_epi64(sums[j], _mm256_loadu_si256(at + i + j));
+    for (auto& s : sums) int_sink = int_sink + _mm256_cvtsi256_si32(s);
+  };
+  std::printf(", \"read_gbs\": %.1f}\n", rate(threads, memory.size() * sizeof(uint64_t), read) / 1e9);
+}

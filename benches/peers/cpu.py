@@ -1,0 +1,150 @@
+"""Runs `gar describe` in every precision and its peers in turn on the same work; prints medians, ratios and rooflines.
+
+    cpu.py --gar target/release/gar --model gar-1b --image IMAGE --mask MASK \
+        [--max-tiles 1] [--new-tokens 16] [--runs 3] [--threads 2] [--python PYTHON] [--llama DIR] [--only NAME ...]
+
+`--model` is a checkpoint (`gar init --preset gar-1b gar-1b`), `--python` an interpreter with the packages of
+tools/reference/requirements.txt (without it the PyTorch columns are left out), `--llama` a folder for GGUF files, which adds
+llama.cpp (its packages in the same interpreter). Ceilings of the machine are measured here (ceilings.cpp, needs g++), at the
+start and at the end, so that a machine that is shared shows. Every run is a process of its own; the first of each is a
+warm-up. With `--max-tiles 1` the picture is two tiles, with 16 up to 17.
+"""
+
+import argparse
+import datetime
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from describe import HERE, cpu_model, measure
+
+STAGES = ("preprocess", "vision", "prefill", "first_token", "decode_per_token", "peak_gib")
+# What the issue asks for: stage, ours, peer, at least this many times as fast.
+TARGETS = [
+    ("vision", "gar bf16", "PyTorch bf16", 1.10),
+    ("prefill", "gar bf16", "PyTorch bf16", 1.15),
+    ("prefill", "gar bf16", "llama.cpp bf16", 0.95),
+    ("decode_per_token", "gar bf16", "PyTorch bf16", 2.20),
+    ("decode_per_token", "gar int8", "gar bf16", 1.70),
+    ("decode_per_token", "gar int8", "llama.cpp q8_0", 1.00),
+    ("prefill", "gar int8", "gar bf16", 1.30),
+    ("first_token", "gar bf16", "PyTorch bf16", 1.15),
+    ("vision", "gar f32", "PyTorch f32", 1.00),
+    ("prefill", "gar f32", "PyTorch f32", 1.00),
+    ("decode_per_token", "gar f32", "PyTorch f32", 1.00),
+]
+
+
+def ceilings(threads: int, binary: Path) -> dict[str, float]:
+    if not binary.exists():
+        source = [str(HERE / "ceilings.cpp"), "-o", str(binary)]
+        subprocess.run(["g++", "-O3", "-march=native", "-pthread", *source], check=True)
+    return json.loads(subprocess.check_output([str(binary), str(threads)]))
+
+
+def work(model: Path, tiles: int, prompt: int) -> dict[str, float]:
+    """Operations of the tower with its projector and of a prompt, and weights that a decoded token reads."""
+    config = json.loads((model / "config.json").read_text())["mllm_config"]
+    text, vision = config["text_config"], config["vision_config"]
+    arguments = vision.get("model_args") or {}
+    width, depth = arguments["embed_dim"], arguments["depth"]
+    mlp = int(width * arguments.get("mlp_ratio", 4))
+    tokens = 1024 + int(config["vision_use_cls_token"])
+    block = 2 * tokens * width * (4 * width + 2 * mlp) + 4 * tokens**2 * width
+    d, inner, head = text["hidden_size"], text["intermediate_size"], text["head_dim"]
+    heads, kv = text["num_attention_heads"], text["num_key_value_heads"]
+    projector = 2 * 1024 * (width * d + d * d)
+    layer = d * head * (2 * heads + 2 * kv) + 3 * d * inner
+    layers = text["num_hidden_layers"]
+    return {
+        "vision": tiles * (depth * block + 2 * 1024 * 588 * width + projector),
+        "prefill": layers * (2 * prompt * layer + 2 * prompt**2 * heads * head),
+        "decode_weights": layers * layer + text["vocab_size"] * d,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--gar", type=Path, required=True, help="the release binary")
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--mask", required=True)
+    parser.add_argument("--max-tiles", type=int, default=1)
+    parser.add_argument("--new-tokens", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--python")
+    parser.add_argument("--llama", type=Path)
+    parser.add_argument("--only", nargs="+", help="columns to run")
+    args = parser.parse_args()
+
+    tiles, tokens, threads = str(args.max_tiles), str(args.new_tokens), str(args.threads)
+    common = ["--model", str(args.model), "--mask", args.mask, "--max-tiles", tiles]
+    gar = [str(args.gar.resolve()), "describe", args.image, *common, "--max-new-tokens", tokens, "--json", "--threads", threads]
+    commands = {
+        "gar f32": [*gar, "--precision", "f32"],
+        "gar bf16": [*gar, "--precision", "bf16"],
+        "gar int8": [*gar, "--precision", "bf16", "--quantize", "int8"],
+    }
+    prompt = 847 if args.max_tiles == 1 else 847 + 256 * (args.max_tiles - 1)
+    if args.python:
+        for dtype in ("f32", "bf16"):
+            peer = [args.python, str(HERE / "describe_pytorch.py"), "--image", args.image, *common, "--dtype", dtype]
+            commands[f"PyTorch {dtype}"] = [*peer, "--new-tokens", tokens, "--threads", threads]
+        if args.llama:
+            for weights in ("bf16", "q8_0"):
+                file = args.llama / f"{args.model.name}-{weights}.gguf"
+                peer = [args.python, str(HERE / "llama.py"), "--model", str(args.model), "--file", str(file)]
+                peer += ["--weights", weights, "--prompt", str(prompt), "--new-tokens", tokens, "--threads", threads]
+                commands[f"llama.cpp {weights}"] = peer
+    if args.only:
+        commands = {name: commands[name] for name in args.only}
+
+    binary = Path(tempfile.mkdtemp()) / "ceilings"
+    before = ceilings(args.threads, binary)
+    runs = {name: [] for name in commands}
+    for round in range(args.runs + 1):
+        for name, command in commands.items():
+            print(f"run {round} of {args.runs}: {name}", file=sys.stderr)
+            measured = measure(command, args.threads)
+            if round > 0:  # the first fills the page cache
+                measured["first_token"] = measured["preprocess"] + measured["vision"] + measured["prefill"]
+                runs[name].append(measured)
+    after = ceilings(args.threads, binary)
+    median = {name: {s: statistics.median(run[s] for run in of) for s in STAGES} for name, of in runs.items()}
+
+    commit = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    print(f"{cpu_model()}, {args.threads} threads; {datetime.date.today()}; commit {commit}; median of {args.runs} runs;")
+    print(f"at most {tiles} tiles and the thumbnail, {tokens} new tokens. Seconds, and GiB of peak resident memory.\n")
+    print("| | " + " | ".join(commands) + " |\n|---|" + "---:|" * len(commands))
+    for stage in STAGES:
+        # llama.cpp has no picture.
+        none = lambda name: name.startswith("llama.cpp") and stage in ("preprocess", "vision", "first_token")
+        print(f"| {stage} | " + " | ".join("" if none(name) else f"{median[name][stage]:.3f}" for name in commands) + " |")
+
+    print("\n| | times as fast | wanted |\n|---|---:|---:|")
+    for stage, ours, peer, wanted in TARGETS:
+        if ours in median and peer in median:
+            print(f"| {stage}: {ours} and {peer} | {median[peer][stage] / median[ours][stage]:.2f} | {wanted:.2f} |")
+
+    print(f"\nCeilings before and after: {json.dumps(before)}, {json.dumps(after)}\n")
+    best = {key: max(before[key], after[key]) for key in before}
+    does = work(args.model, args.max_tiles + 1, prompt)
+    print("| | achieved | of the ceiling |\n|---|---:|---:|")
+    for name in (name for name in commands if name in ("gar f32", "gar bf16", "gar int8")):
+        kind = name.removeprefix("gar ")
+        # Without AVX512-BF16 products of bf16 run at the rate of f32.
+        products = best.get(f"{kind}_gflops", best["f32_gflops"])
+        for stage in ("vision", "prefill"):
+            rate = does[stage] / median[name][stage] / 1e9
+            print(f"| {name}, {stage} | {rate:.0f} GFLOP/s | {100 * rate / products:.0f} % |")
+        size = 1 if kind == "int8" else 2
+        rate = size * does["decode_weights"] / median[name]["decode_per_token"] / 1e9
+        print(f"| {name}, decode | {rate:.1f} GB/s of weights | {100 * rate / best['read_gbs']:.0f} % |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+//! AVX2 with FMA: sixteen registers of eight lanes, so tiles of 6 rows and 16 columns.
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{Dot, FloatDot, IntDot, Tile, operand};
+
+/// AVX2 and FMA are there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx2(());
+
+/// f32 weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Single(pub(super) Avx2);
+
+/// bf16 weights, widened in the register. `rounded` tells whether x is rounded to bf16 or stays f32.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Half {
+    pub(super) isa: Avx2,
+    pub(super) rounded: bool,
+}
+
+/// 8-bit weights in pairs, widened to 16 bits, so that no sum of a pair saturates.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Int8(pub(super) Avx2);
+
+impl Avx2 {
+    pub(super) fn new() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+/// The tile loop, compiled for these instructions.
+#[target_feature(enable = "avx2,fma")]
+fn tile<D: Dot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
+    tile.compute::<R, P>(dot);
+}
+
+// SAFETY, for every `unsafe` block below: an `Avx2` is made only where the CPU has the instructions, and the callers vouch
+// for the pointers as the trait demands; unaligned loads and stores are used throughout.
+
+impl Dot for Single {
+    const LANES: usize = 8;
+    const ROWS: usize = 6;
+    const GROUP: usize = 1;
+    const STEPS: usize = 1;
+    type Weight = f32;
+    type X = f32;
+    type Sum = f32;
+    type Sums = __m256;
+    type Xs = __m256;
+    type Weights = __m256;
+
+    fn pack(self, row: &[f32], to: &mut [f32], stride: usize) -> f32 {
+        operand::singles(row, to, stride);
+        1.0
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: *const f32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_loadu_ps(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, sums: __m256, at: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(at, sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn x(self, at: *const f32, _: usize) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_set1_ps(*at) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, at: *const f32, _: usize) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_loadu_ps(at) }
+    }
+
+    #[inline(always)]
+    fn add(self, sums: __m256, x: __m256, w: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_fmadd_ps(x, w, sums) }
+    }
+
+    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
+        // SAFETY: see above.
+        unsafe { tile::<Self, R, P>(self, t) }
+    }
+}
+
+impl FloatDot for Single {
+    fn weight(value: f32) -> f32 {
+        value
+    }
+}
+
+impl Dot for Half {
+    const LANES: usize = 8;
+    const ROWS: usize = 6;
+    const GROUP: usize = 2;
+    const STEPS: usize = 2;
+    type Weight = bf16;
+    type X = [f32; 2];
+    type Sum = f32;
+    type Sums = __m256;
+    type Xs = __m256;
+    type Weights = __m256;
+
+    fn pack(self, row: &[f32], to: &mut [[f32; 2]], stride: usize) -> f32 {
+        operand::pairs(row, to, stride, self.rounded);
+        1.0
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256 {
+        Single(self.isa).zero()
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: *const f32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { Single(self.isa).load(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, sums: __m256, at: *mut f32) {
+        // SAFETY: see above.
+        unsafe { Single(self.isa).store(sums, at) }
+    }
+
+    /// The second entry of a pair comes first, as in `vdpbf16ps`.
+    #[inline(always)]
+    unsafe fn x(self, at: *const [f32; 2], step: usize) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_set1_ps((*at)[1 - step]) }
+    }
+
+    /// The second entry of a pair is the upper half of its lane, a bf16 the upper half of an f32.
+    #[inline(always)]
+    unsafe fn weights(self, at: *const bf16, step: usize) -> __m256 {
+        // SAFETY: see above.
+        unsafe {
+            let pairs = _mm256_loadu_si256(at.cast());
+            _mm256_castsi256_ps(match step {
+                0 => _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32)),
+                _ => _mm256_slli_epi32::<16>(pairs),
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, sums: __m256, x: __m256, w: __m256) -> __m256 {
+        Single(self.isa).add(sums, x, w)
+    }
+
+    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
+        // SAFETY: see above.
+        unsafe { tile::<Self, R, P>(self, t) }
+    }
+}
+
+impl FloatDot for Half {
+    fn weight(value: f32) -> bf16 {
+        operand::to_bf16(value)
+    }
+}
+
+impl Dot for Int8 {
+    const LANES: usize = 8;
+    const ROWS: usize = 6;
+    const GROUP: usize = 2;
+    const STEPS: usize = 1;
+    type Weight = i8;
+    type X = [i16; 2];
+    type Sum = i32;
+    type Sums = __m256i;
+    type Xs = __m256i;
+    type Weights = __m256i;
+
+    fn pack(self, row: &[f32], to: &mut [[i16; 2]], stride: usize) -> f32 {
+        operand::i16_pairs(row, to, stride)
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256i {
+        // SAFETY: see above.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: *const i32) -> __m256i {
+        // SAFETY: see above.
+        unsafe { _mm256_loadu_si256(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, sums: __m256i, at: *mut i32) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_si256(at.cast(), sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn x(self, at: *const [i16; 2], _: usize) -> __m256i {
+        // SAFETY: see above.
+        unsafe { _mm256_set1_epi32(at.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, at: *const i8, _: usize) -> __m256i {
+        // SAFETY: see above.
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(at.cast())) }
+    }
+
+    #[inline(always)]
+    fn add(self, sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: see above.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(x, w)) }
+    }
+
+    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
+        // SAFETY: see above.
+        unsafe { tile::<Self, R, P>(self, t) }
+    }
+}
+
+impl IntDot for Int8 {
+    const OFFSET: i32 = 0;
+}

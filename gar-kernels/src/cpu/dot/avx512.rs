@@ -1,0 +1,333 @@
+//! AVX-512: thirty-two registers of sixteen lanes, so tiles of 12 rows and 32 columns; with BF16 and VNNI where they are.
+use std::{arch::x86_64::*, mem::transmute};
+
+use half::bf16;
+
+use super::{Dot, FloatDot, IntDot, Tile, operand};
+
+/// AVX-512 F and BW are there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx512(());
+
+/// f32 weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Single(pub(super) Avx512);
+
+/// bf16 weights, widened in the register. `rounded` tells whether x is rounded to bf16 or stays f32.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Half {
+    pub(super) isa: Avx512,
+    pub(super) rounded: bool,
+}
+
+/// bf16 weights and x, multiplied in pairs by `vdpbf16ps` (AVX512-BF16).
+///
+/// The instruction adds the product of a pair's second entries first, rounds, adds the other, rounds; and it takes
+/// denormal numbers as zero, which is the one difference from [`Half`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HalfPairs(Avx512);
+
+/// 8-bit weights in fours, x without sign, multiplied by `vpdpbusd` (AVX512-VNNI), which does not saturate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Int8(Avx512);
+
+impl Avx512 {
+    pub(super) fn new() -> Option<Self> {
+        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(Self(()))
+    }
+}
+
+impl HalfPairs {
+    pub(super) fn new() -> Option<Self> {
+        Avx512::new().filter(|_| is_x86_feature_detected!("avx512bf16")).map(Self)
+    }
+}
+
+impl Int8 {
+    pub(super) fn new() -> Option<Self> {
+        Avx512::new().filter(|_| is_x86_feature_detected!("avx512vnni")).map(Self)
+    }
+}
+
+// SAFETY, for every `unsafe` block below: an `Avx512`, a `HalfPairs` and an `Int8` are made only where the CPU has the
+// instructions, and the callers vouch for the pointers as the trait demands; unaligned loads and stores are used throughout.
+
+impl Dot for Single {
+    const LANES: usize = 16;
+    const ROWS: usize = 12;
+    const GROUP: usize = 1;
+    const STEPS: usize = 1;
+    type Weight = f32;
+    type X = f32;
+    type Sum = f32;
+    type Sums = __m512;
+    type Xs = __m512;
+    type Weights = __m512;
+
+    fn pack(self, row: &[f32], to: &mut [f32], stride: usize) -> f32 {
+        operand::singles(row, to, stride);
+        1.0
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: *const f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_ps(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, sums: __m512, at: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_ps(at, sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn x(self, at: *const f32, _: usize) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps(*at) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, at: *const f32, _: usize) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_ps(at) }
+    }
+
+    #[inline(always)]
+    fn add(self, sums: __m512, x: __m512, w: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_fmadd_ps(x, w, sums) }
+    }
+
+    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
+        // SAFETY: see above.
+        unsafe { tile::<Self, R, P>(self, t) }
+    }
+}
+
+impl FloatDot for Single {
+    fn weight(value: f32) -> f32 {
+        value
+    }
+}
+
+impl Dot for Half {
+    const LANES: usize = 16;
+    const ROWS: usize = 12;
+    const GROUP: usize = 2;
+    const STEPS: usize = 2;
+    type Weight = bf16;
+    type X = [f32; 2];
+    type Sum = f32;
+    type Sums = __m512;
+    type Xs = __m512;
+    type Weights = __m512;
+
+    fn pack(self, row: &[f32], to: &mut [[f32; 2]], stride: usize) -> f32 {
+        operand::pairs(row, to, stride, self.rounded);
+        1.0
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m512 {
+        Single(self.isa).zero()
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: *const f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { Single(self.isa).load(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, sums: __m512, at: *mut f32) {
+        // SAFETY: see above.
+        unsafe { Single(self.isa).store(sums, at) }
+    }
+
+    /// The second entry of a pair comes first, as in `vdpbf16ps`.
+    #[inline(always)]
+    unsafe fn x(self, at: *const [f32; 2], step: usize) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps((*at)[1 - step]) }
+    }
+
+    /// The second entry of a pair is the upper half of its lane, a bf16 the upper half of an f32.
+    #[inline(always)]
+    unsafe fn weights(self, at: *const bf16, step: usize) -> __m512 {
+        // SAFETY: see above.
+        unsafe {
+            let pairs = _mm512_loadu_si512(at.cast());
+            _mm512_castsi512_ps(match step {
+                0 => _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32)),
+                _ => _mm512_slli_epi32::<16>(pairs),
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, sums: __m512, x: __m512, w: __m512) -> __m512 {
+        Single(self.isa).add(sums, x, w)
+    }
+
+    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
+        // SAFETY: see above.
+        unsafe { tile::<Self, R, P>(self, t) }
+    }
+}
+
+impl FloatDot for Half {
+    fn weight(value: f32) -> bf16 {
+        operand::to_bf16(value)
+    }
+}
+
+impl Dot for HalfPairs {
+    const LANES: usize = 16;
+    const ROWS: usize = 12;
+    const GROUP: usize = 2;
+    const STEPS: usize = 1;
+    type Weight = bf16;
+    type X = u32;
+    type Sum = f32;
+    type Sums = __m512;
+    type Xs = __m512i;
+    type Weights = __m512i;
+
+    fn pack(self, row: &[f32], to: &mut [u32], stride: usize) -> f32 {
+        operand::bf16_pairs(row, to, stride);
+        1.0
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m512 {
+        Single(self.0).zero()
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: *const f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { Single(self.0).load(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, sums: __m512, at: *mut f32) {
+        // SAFETY: see above.
+        unsafe { Single(self.0).store(sums, at) }
+    }
+
+    #[inline(always)]
+    unsafe fn x(self, at: *const u32, _: usize) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_epi32(*at as i32) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, at: *const bf16, _: usize) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_si512(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn add(self, sums: __m512, x: __m512i, w: __m512i) -> __m512 {
+        // SAFETY: see above; a vector of pairs of bf16 has the bits of a vector of integers.
+        unsafe { _mm512_dpbf16_ps(sums, transmute::<__m512i, __m512bh>(x), transmute::<__m512i, __m512bh>(w)) }
+    }
+
+    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
+        // SAFETY: see above.
+        unsafe { tile_bf16::<Self, R, P>(self, t) }
+    }
+}
+
+impl FloatDot for HalfPairs {
+    fn weight(value: f32) -> bf16 {
+        operand::to_bf16(value)
+    }
+}
+
+impl Dot for Int8 {
+    const LANES: usize = 16;
+    const ROWS: usize = 12;
+    const GROUP: usize = 4;
+    const STEPS: usize = 1;
+    type Weight = i8;
+    type X = [u8; 4];
+    type Sum = i32;
+    type Sums = __m512i;
+    type Xs = __m512i;
+    type Weights = __m512i;
+
+    fn pack(self, row: &[f32], to: &mut [[u8; 4]], stride: usize) -> f32 {
+        operand::u8_fours(row, to, stride)
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: *const i32) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_si512(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, sums: __m512i, at: *mut i32) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_si512(at.cast(), sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn x(self, at: *const [u8; 4], _: usize) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_epi32(at.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, at: *const i8, _: usize) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_si512(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn add(self, sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_dpbusd_epi32(sums, x, w) }
+    }
+
+    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
+        // SAFETY: see above.
+        unsafe { tile_vnni::<Self, R, P>(self, t) }
+    }
+}
+
+impl IntDot for Int8 {
+    const OFFSET: i32 = 128;
+}
+
+/// The tile loop, compiled for AVX-512 F and BW.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn tile<D: Dot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
+    tile.compute::<R, P>(dot);
+}
+
+/// The tile loop, compiled for AVX512-BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn tile_bf16<D: Dot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
+    tile.compute::<R, P>(dot);
+}
+
+/// The tile loop, compiled for AVX512-VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn tile_vnni<D: Dot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
+    tile.compute::<R, P>(dot);
+}

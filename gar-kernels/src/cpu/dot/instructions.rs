@@ -1,0 +1,215 @@
+//! Which instruction set computes, decided once for each table of operations.
+use std::fmt;
+
+use super::{
+    FloatDot, IntDot,
+    portable::{self, Half, Single},
+};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+
+/// Instructions that products are computed with.
+///
+/// Products of bf16 and of 8-bit numbers come out with the same bits from all of them (AVX512-BF16 takes denormal
+/// numbers as zero; no others differ).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InstructionSet {
+    /// Plain loops, which the compiler turns into what the target guarantees.
+    Portable,
+    /// Plain loops over the panels and tiles of AVX-512: how their layout is tested on a CPU without it. Slow.
+    PortableWide,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F and BW; 8-bit products by VNNI where the CPU has it, else by AVX2.
+    Avx512,
+    /// AVX-512 with BF16 and VNNI.
+    Avx512Bf16,
+}
+
+/// Work over floating-point products, whatever the instructions.
+pub(in crate::cpu) trait FloatWork {
+    type Output;
+    fn run<D: FloatDot>(self, dot: D) -> Self::Output;
+}
+
+/// Work over 8-bit products, whatever the instructions.
+pub(in crate::cpu) trait IntWork {
+    type Output;
+    fn run<D: IntDot>(self, dot: D) -> Self::Output;
+}
+
+/// A [`FloatDot`] chosen at run time.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cpu) struct FloatProduct(Float);
+
+/// An [`IntDot`] chosen at run time.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cpu) struct IntProduct(Int);
+
+/// The products of one instruction set.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cpu) struct Products {
+    /// f32 weights and x.
+    pub(in crate::cpu) single: FloatProduct,
+    /// bf16 weights, x in f32.
+    pub(in crate::cpu) widened: FloatProduct,
+    /// bf16 weights, x rounded to bf16.
+    pub(in crate::cpu) half: FloatProduct,
+    /// 8-bit weights, x quantised by rows.
+    pub(in crate::cpu) int8: IntProduct,
+}
+
+// The portable tile: four rows and sixteen columns keep their sums in the registers of NEON.
+type PortableSingle = Single<8, 4>;
+type PortableHalf = Half<8, 4>;
+type PortableInt8 = portable::Int8<8, 4>;
+// The tile of AVX-512.
+type WideSingle = Single<16, 12>;
+type WideHalf = Half<16, 12>;
+type WideInt8 = portable::Int8<16, 12>;
+
+const PORTABLE: Products = Products {
+    single: FloatProduct(Float::PortableSingle(Single)),
+    widened: FloatProduct(Float::PortableHalf(Half { rounded: false })),
+    half: FloatProduct(Float::PortableHalf(Half { rounded: true })),
+    int8: IntProduct(Int::Portable(portable::Int8)),
+};
+
+#[derive(Clone, Copy, Debug)]
+enum Float {
+    PortableSingle(PortableSingle),
+    PortableHalf(PortableHalf),
+    WideSingle(WideSingle),
+    WideHalf(WideHalf),
+    #[cfg(target_arch = "x86_64")]
+    Avx2Single(avx2::Single),
+    #[cfg(target_arch = "x86_64")]
+    Avx2Half(avx2::Half),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Single(avx512::Single),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Half(avx512::Half),
+    #[cfg(target_arch = "x86_64")]
+    Avx512HalfPairs(avx512::HalfPairs),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Int {
+    Portable(PortableInt8),
+    Wide(WideInt8),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Int8),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Int8),
+}
+
+impl FloatProduct {
+    pub(in crate::cpu) fn run<W: FloatWork>(self, work: W) -> W::Output {
+        match self.0 {
+            Float::PortableSingle(dot) => work.run(dot),
+            Float::PortableHalf(dot) => work.run(dot),
+            Float::WideSingle(dot) => work.run(dot),
+            Float::WideHalf(dot) => work.run(dot),
+            #[cfg(target_arch = "x86_64")]
+            Float::Avx2Single(dot) => work.run(dot),
+            #[cfg(target_arch = "x86_64")]
+            Float::Avx2Half(dot) => work.run(dot),
+            #[cfg(target_arch = "x86_64")]
+            Float::Avx512Single(dot) => work.run(dot),
+            #[cfg(target_arch = "x86_64")]
+            Float::Avx512Half(dot) => work.run(dot),
+            #[cfg(target_arch = "x86_64")]
+            Float::Avx512HalfPairs(dot) => work.run(dot),
+        }
+    }
+}
+
+impl IntProduct {
+    pub(in crate::cpu) fn run<W: IntWork>(self, work: W) -> W::Output {
+        match self.0 {
+            Int::Portable(dot) => work.run(dot),
+            Int::Wide(dot) => work.run(dot),
+            #[cfg(target_arch = "x86_64")]
+            Int::Avx2(dot) => work.run(dot),
+            #[cfg(target_arch = "x86_64")]
+            Int::Avx512(dot) => work.run(dot),
+        }
+    }
+}
+
+impl InstructionSet {
+    /// Those that compute fast, the best first.
+    const FAST: [Self; 3] = [Self::Avx512Bf16, Self::Avx512, Self::Avx2];
+
+    /// The best that this CPU has.
+    pub fn best() -> Self {
+        Self::best_products().0
+    }
+
+    pub(in crate::cpu) fn best_products() -> (Self, Products) {
+        let fast = Self::FAST.into_iter().find_map(|set| Some((set, set.products()?)));
+        fast.unwrap_or((Self::Portable, PORTABLE))
+    }
+
+    /// Every set that this CPU has.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::FAST.into_iter().chain([Self::Portable, Self::PortableWide]).filter(|set| set.is_available())
+    }
+
+    /// Whether this CPU has it.
+    pub fn is_available(self) -> bool {
+        self.products().is_some()
+    }
+
+    /// Its products; none where this CPU lacks it.
+    pub(in crate::cpu) fn products(self) -> Option<Products> {
+        match self {
+            Self::Portable => Some(PORTABLE),
+            Self::PortableWide => Some(Products {
+                single: FloatProduct(Float::WideSingle(Single)),
+                widened: FloatProduct(Float::WideHalf(Half { rounded: false })),
+                half: FloatProduct(Float::WideHalf(Half { rounded: true })),
+                int8: IntProduct(Int::Wide(portable::Int8)),
+            }),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => avx2::Avx2::new().map(|isa| Products {
+                single: FloatProduct(Float::Avx2Single(avx2::Single(isa))),
+                widened: FloatProduct(Float::Avx2Half(avx2::Half { isa, rounded: false })),
+                half: FloatProduct(Float::Avx2Half(avx2::Half { isa, rounded: true })),
+                int8: IntProduct(Int::Avx2(avx2::Int8(isa))),
+            }),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                let isa = avx512::Avx512::new()?;
+                let vnni = avx512::Int8::new().map(Int::Avx512);
+                Some(Products {
+                    single: FloatProduct(Float::Avx512Single(avx512::Single(isa))),
+                    widened: FloatProduct(Float::Avx512Half(avx512::Half { isa, rounded: false })),
+                    half: FloatProduct(Float::Avx512Half(avx512::Half { isa, rounded: true })),
+                    int8: IntProduct(vnni.or_else(|| avx2::Avx2::new().map(|isa| Int::Avx2(avx2::Int8(isa))))?),
+                })
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Some(Products {
+                half: FloatProduct(Float::Avx512HalfPairs(avx512::HalfPairs::new()?)),
+                int8: IntProduct(Int::Avx512(avx512::Int8::new()?)),
+                ..Self::Avx512.products()?
+            }),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => None,
+        }
+    }
+}
+
+impl fmt::Display for InstructionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::PortableWide => "portable-wide",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512-bf16",
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! How products are summed: one small trait, an implementation for each instruction set and element type, and the one
+//! tile loop that all of them run.
+//!
+//! A weight [N, K] lies in *panels* of [`PANEL`](Dot::PANEL) rows. Inside a panel the K axis is cut into groups of
+//! [`GROUP`](Dot::GROUP) entries, and a group holds its entries of every row: [groups, PANEL, GROUP]. So a vector register
+//! takes one group of as many rows as it has 32-bit lanes, whatever the element type. What is multiplied with it,
+//! rows of x, lies in panels too: [groups, rows] of [`X`](Dot::X), one group each.
+//!
+//! Every sum runs over k in the same order with one rounding a product, in every tile, however many rows and threads
+//! there are. So results depend neither on the number of threads nor on what is computed beside them, and where products
+//! are exact, which those of two bf16 are, every instruction set gives the same bits.
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod instructions;
+pub(super) mod operand;
+mod portable;
+
+use bytemuck::Pod;
+
+pub use instructions::InstructionSet;
+pub(super) use instructions::{FloatProduct, FloatWork, IntProduct, IntWork, Products};
+
+/// Vectors side by side in a panel.
+const VECTORS: usize = 2;
+
+/// A way to multiply rows of x with a weight and to add the products up.
+///
+/// A value of the type is the proof that this CPU has the instructions.
+pub(super) trait Dot: Copy + Send + Sync + 'static {
+    /// Sums in a vector.
+    const LANES: usize;
+    /// Most rows of a tile: what the registers hold.
+    const ROWS: usize;
+    /// Entries along k that lie, and are read, together.
+    const GROUP: usize;
+    /// Instructions that a group takes; each multiplies a part of it.
+    const STEPS: usize;
+    /// Rows of the weight in a panel.
+    const PANEL: usize = VECTORS * Self::LANES;
+    /// An entry of the weight.
+    type Weight: Pod + Send + Sync;
+    /// A group of a row of x.
+    type X: Pod + Send + Sync;
+    /// A sum in memory.
+    type Sum: Pod + Send + Sync;
+    /// A vector of sums.
+    type Sums: Copy;
+    /// A vector of groups of x, all the same.
+    type Xs: Copy;
+    /// A vector of groups of the weight.
+    type Weights: Copy;
+
+    /// Writes the groups of a row of x to `to[0]`, `to[stride]`, …; what lacks at the end is zero. Gives the factor that
+    /// sums of this row must be multiplied with.
+    fn pack(self, row: &[f32], to: &mut [Self::X], stride: usize) -> f32;
+
+    /// A vector of zeros.
+    fn zero(self) -> Self::Sums;
+    /// Reads [`LANES`](Self::LANES) sums.
+    ///
+    /// # Safety
+    /// `at` is valid for reading them.
+    unsafe fn load(self, at: *const Self::Sum) -> Self::Sums;
+    /// Writes [`LANES`](Self::LANES) sums.
+    ///
+    /// # Safety
+    /// `at` is valid for writing them.
+    unsafe fn store(self, sums: Self::Sums, at: *mut Self::Sum);
+    /// What step `step` needs of one group of x.
+    ///
+    /// # Safety
+    /// `at` is valid for reading one group.
+    unsafe fn x(self, at: *const Self::X, step: usize) -> Self::Xs;
+    /// What step `step` needs of [`LANES`](Self::LANES) groups of the weight.
+    ///
+    /// # Safety
+    /// `at` is valid for reading them.
+    unsafe fn weights(self, at: *const Self::Weight, step: usize) -> Self::Weights;
+    /// `sums + x · w` in every lane.
+    fn add(self, sums: Self::Sums, x: Self::Xs, w: Self::Weights) -> Self::Sums;
+
+    /// Runs [`Tile::compute`] compiled for these instructions.
+    fn tile<const R: usize, const P: usize>(self, tile: Tile<'_, Self>);
+}
+
+/// A [`Dot`] of floating-point weights.
+pub(super) trait FloatDot: Dot<Sum = f32> {
+    /// A number as an entry of the weight, rounded to nearest even.
+    fn weight(value: f32) -> Self::Weight;
+}
+
+/// A [`Dot`] of 8-bit weights, exact.
+pub(super) trait IntDot: Dot<Sum = i32, Weight = i8> {
+    /// Added to every entry of x, because the instruction takes x without sign; this times the sum of a weight's row
+    /// is subtracted from each of its sums.
+    const OFFSET: i32;
+}
+
+/// Operands of one tile: R rows of x times P panels of the weight.
+pub(super) struct Tile<'a, D: Dot> {
+    /// [groups, R].
+    pub(super) x: &'a [D::X],
+    /// P times [groups, PANEL, GROUP].
+    pub(super) w: &'a [D::Weight],
+    /// Entries from one panel to the next.
+    pub(super) panel_stride: usize,
+    /// Groups along k.
+    pub(super) groups: usize,
+    /// [R, P · PANEL].
+    pub(super) sums: &'a mut [D::Sum],
+    /// Sums from one row to the next.
+    pub(super) row_stride: usize,
+    /// Whether to add to `sums` or to begin at zero.
+    pub(super) accumulate: bool,
+}
+
+impl<D: Dot> Tile<'_, D> {
+    /// The tile loop. Every accumulator stays in a register: R · P · [`VECTORS`] of them.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "indices also say where operands lie")]
+    fn compute<const R: usize, const P: usize>(self, dot: D) {
+        let Self { x, w, panel_stride, groups, sums, row_stride, accumulate } = self;
+        let group = D::PANEL * D::GROUP;
+        assert!(
+            R > 0
+                && P > 0
+                && groups * R <= x.len()
+                && (P - 1) * panel_stride + groups * group <= w.len()
+                && (R - 1) * row_stride + P * D::PANEL <= sums.len(),
+            "a tile of {R} rows, {P} panels and {groups} groups does not fit its slices"
+        );
+        let (x, w, sums) = (x.as_ptr(), w.as_ptr(), sums.as_mut_ptr());
+        let mut acc = [[[dot.zero(); VECTORS]; P]; R];
+        // SAFETY: the assertion above keeps every group and every sum that is addressed inside its slice.
+        unsafe {
+            if accumulate {
+                for r in 0..R {
+                    for p in 0..P {
+                        for v in 0..VECTORS {
+                            acc[r][p][v] = dot.load(sums.add(r * row_stride + p * D::PANEL + v * D::LANES));
+                        }
+                    }
+                }
+            }
+            for g in 0..groups {
+                for step in 0..D::STEPS {
+                    for p in 0..P {
+                        let at = w.add(p * panel_stride + g * group);
+                        let weights = [dot.weights(at, step), dot.weights(at.add(D::LANES * D::GROUP), step)];
+                        for r in 0..R {
+                            let x = dot.x(x.add(g * R + r), step);
+                            for v in 0..VECTORS {
+                                acc[r][p][v] = dot.add(acc[r][p][v], x, weights[v]);
+                            }
+                        }
+                    }
+                }
+            }
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..VECTORS {
+                        dot.store(acc[r][p][v], sums.add(r * row_stride + p * D::PANEL + v * D::LANES));
+                    }
+                }
+            }
+        }
+    }
+}

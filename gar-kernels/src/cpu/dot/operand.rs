@@ -1,0 +1,87 @@
+//! Rows of x in the groups that the instruction sets take.
+use half::bf16;
+
+use crate::quantized::{level, step};
+
+/// A number rounded to bf16, ties to even, as f32.
+#[inline(always)]
+pub(super) fn round(value: f32) -> f32 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000;
+    // The carry could turn a NaN into an infinity or a zero.
+    if value.is_nan() { f32::NAN } else { f32::from_bits(rounded) }
+}
+
+/// A number as bf16.
+pub(super) fn to_bf16(value: f32) -> bf16 {
+    bf16::from_bits((round(value).to_bits() >> 16) as u16)
+}
+
+/// Single entries.
+pub(super) fn singles(row: &[f32], to: &mut [f32], stride: usize) {
+    to.iter_mut().step_by(stride).zip(row).for_each(|(to, &v)| *to = v);
+}
+
+/// Pairs in f32, rounded to bf16 or left as they are.
+pub(super) fn pairs(row: &[f32], to: &mut [[f32; 2]], stride: usize, rounded: bool) {
+    if rounded {
+        each::<2, _>(row, to, stride, |pair| pair.map(round));
+    } else {
+        each::<2, _>(row, to, stride, |pair| pair);
+    }
+}
+
+/// Pairs in bf16: the first entry in the lower half.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn bf16_pairs(row: &[f32], to: &mut [u32], stride: usize) {
+    each::<2, _>(row, to, stride, |[a, b]| (round(a).to_bits() >> 16) | round(b).to_bits());
+}
+
+/// Pairs of 8-bit integers in 16 bits; gives the row's step.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn i16_pairs(row: &[f32], to: &mut [[i16; 2]], stride: usize) -> f32 {
+    let (step, inverse) = step(row);
+    each::<2, _>(row, to, stride, |pair| pair.map(|v| level(v, inverse) as i16));
+    step
+}
+
+/// Fours of 8-bit integers with 128 added; gives the row's step.
+pub(super) fn u8_fours(row: &[f32], to: &mut [[u8; 4]], stride: usize) -> f32 {
+    let (step, inverse) = step(row);
+    each::<4, _>(row, to, stride, |four| four.map(|v| (level(v, inverse) + 128) as u8));
+    step
+}
+
+/// Writes `group` of every `N` entries; what lacks at the end is zero.
+#[inline(always)]
+fn each<const N: usize, X>(row: &[f32], to: &mut [X], stride: usize, group: impl Fn([f32; N]) -> X) {
+    let (groups, rest) = row.as_chunks::<N>();
+    let mut to = to.iter_mut().step_by(stride);
+    groups.iter().zip(&mut to).for_each(|(g, to)| *to = group(*g));
+    if !rest.is_empty()
+        && let Some(to) = to.next()
+    {
+        let mut last = [0.0; N];
+        last[..rest.len()].copy_from_slice(rest);
+        *to = group(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_that_of_the_half_crate() {
+        let mut bits = 0_u32;
+        for _ in 0..200_000 {
+            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let value = f32::from_bits(bits);
+            let (expected, found) = (bf16::from_f32(value), to_bf16(value));
+            assert!(expected == found || (expected.is_nan() && found.is_nan()), "{value}: {found}, not {expected}");
+        }
+        for value in [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 1.003_906_3, 1.011_718_8] {
+            assert_eq!(to_bf16(value), bf16::from_f32(value), "{value}");
+        }
+    }
+}

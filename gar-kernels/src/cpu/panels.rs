@@ -1,0 +1,158 @@
+//! Memory of panels, and how weights and rows of x are put into them; [`dot`](super::dot) says what panels are.
+use std::{any::TypeId, ops::Range};
+
+use bytemuck::{Pod, Zeroable};
+use half::bf16;
+use rayon::prelude::*;
+
+use super::{
+    convert::Floats,
+    dot::{Dot, FloatDot, IntDot},
+};
+
+/// 64 bytes: a cache line, and the widest register.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+// SAFETY: 64 bytes without padding; every pattern is valid.
+unsafe impl Zeroable for Line {}
+// SAFETY: as above.
+unsafe impl Pod for Line {}
+
+/// Zeroed memory that begins on a cache line, so that no vector of a panel straddles two.
+#[derive(Clone)]
+pub(super) struct Buffer {
+    lines: Vec<Line>,
+}
+
+impl Buffer {
+    /// Room for `len` entries.
+    pub(super) fn zeroed<T: Pod>(len: usize) -> Self {
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        Self { lines: bytemuck::allocation::zeroed_vec(lines) }
+    }
+
+    /// All of it, as entries.
+    pub(super) fn entries<T: Pod>(&self) -> &[T] {
+        bytemuck::cast_slice(&self.lines)
+    }
+
+    /// All of it, to write to.
+    pub(super) fn entries_mut<T: Pod>(&mut self) -> &mut [T] {
+        bytemuck::cast_slice_mut(&mut self.lines)
+    }
+
+    pub(super) fn byte_len(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+}
+
+/// Entries of one panel over `k`.
+pub(super) fn panel_len<D: Dot>(k: usize) -> usize {
+    k.div_ceil(D::GROUP) * D::PANEL * D::GROUP
+}
+
+/// Where entry (row, k) of a panel lies in it.
+#[inline(always)]
+pub(super) fn place<D: Dot>(row: usize, k: usize) -> usize {
+    (k / D::GROUP * D::PANEL + row) * D::GROUP + k % D::GROUP
+}
+
+/// Entries along k that are put into a panel at a time, so that the part being written stays in the level-1 cache.
+const STRETCH: usize = 128;
+
+/// A floating-point weight [n, k] in panels.
+pub(super) fn pack_floats<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) -> Buffer {
+    // Entries that are stored as they are wanted need no detour through f32.
+    let as_stored = match w {
+        Floats::BF16(values) if TypeId::of::<D::Weight>() == TypeId::of::<bf16>() => Some(values),
+        _ => None,
+    };
+    pack::<D>(n, k, |panel, rows| {
+        let mut scratch = Vec::new();
+        for at in (0..k).step_by(STRETCH) {
+            let stretch = at..(at + STRETCH).min(k);
+            for (row, n) in rows.clone().enumerate() {
+                let entries = n * k + stretch.start..n * k + stretch.end;
+                match as_stored {
+                    Some(values) => scatter::<D, _>(&values[entries], row, at, panel, bytemuck::cast),
+                    None => scatter::<D, _>(w.widen(entries, &mut scratch), row, at, panel, D::weight),
+                }
+            }
+        }
+    })
+}
+
+/// Levels [n, k] of a quantised weight in panels.
+pub(super) fn pack_levels<D: IntDot>(levels: &[i8], n: usize, k: usize) -> Buffer {
+    pack::<D>(n, k, |panel, rows| {
+        for at in (0..k).step_by(STRETCH) {
+            for (row, n) in rows.clone().enumerate() {
+                scatter::<D, _>(&levels[n * k + at..n * k + (at + STRETCH).min(k)], row, at, panel, |v| v);
+            }
+        }
+    })
+}
+
+/// Fills every panel in parallel: `fill(panel, rows of the weight)`.
+fn pack<D: Dot>(n: usize, k: usize, fill: impl Fn(&mut [D::Weight], Range<usize>) + Sync) -> Buffer {
+    let len = panel_len::<D>(k);
+    let mut buffer = Buffer::zeroed::<D::Weight>(n.div_ceil(D::PANEL) * len);
+    if len > 0 {
+        let panels = buffer.entries_mut::<D::Weight>().par_chunks_exact_mut(len).enumerate();
+        // A buffer is whole cache lines, which may leave room for a panel more.
+        let panels = panels.filter(|(i, _)| i * D::PANEL < n);
+        panels.for_each(|(i, panel)| fill(panel, i * D::PANEL..((i + 1) * D::PANEL).min(n)));
+    }
+    buffer
+}
+
+/// Writes entries of one row of a panel from entry `at` on, a multiple of the group.
+fn scatter<D: Dot, V: Copy>(values: &[V], row: usize, at: usize, panel: &mut [D::Weight], to: impl Fn(V) -> D::Weight) {
+    let groups = panel.chunks_exact_mut(D::PANEL * D::GROUP).skip(at / D::GROUP);
+    for (values, group) in values.chunks(D::GROUP).zip(groups) {
+        let entries = &mut group[row * D::GROUP..];
+        entries.iter_mut().zip(values).for_each(|(entry, &v)| *entry = to(v));
+    }
+}
+
+/// Rows of x in panels of `height`: [tiles, groups, height].
+pub(super) struct Rows<D: Dot> {
+    pub(super) groups: Vec<D::X>,
+    /// What the sums of each row must be multiplied with.
+    pub(super) scales: Vec<f32>,
+}
+
+impl<D: Dot> Rows<D> {
+    /// Packs `rows` rows of x, `k` entries each.
+    pub(super) fn pack(dot: D, x: &[f32], rows: usize, k: usize, height: usize) -> Self {
+        let mut packed = Self::zeroed(rows, k, height);
+        packed.fill(dot, x, rows, k, height);
+        packed
+    }
+
+    /// Rows of zeros.
+    pub(super) fn zeroed(rows: usize, k: usize, height: usize) -> Self {
+        let groups = vec![D::X::zeroed(); rows.div_ceil(height) * k.div_ceil(D::GROUP) * height];
+        Self { groups, scales: vec![0.0; rows] }
+    }
+
+    /// Packs other rows of the same extents.
+    pub(super) fn fill(&mut self, dot: D, x: &[f32], rows: usize, k: usize, height: usize) {
+        if k > 0 {
+            let tiles = self.groups.chunks_exact_mut(k.div_ceil(D::GROUP) * height);
+            let x = x[..rows * k].chunks(height * k);
+            for ((tile, x), scales) in tiles.zip(x).zip(self.scales.chunks_mut(height)) {
+                for (r, (row, scale)) in x.chunks_exact(k).zip(scales).enumerate() {
+                    *scale = dot.pack(row, &mut tile[r..], height);
+                }
+            }
+        }
+    }
+
+    /// The tiles, each [groups, height].
+    pub(super) fn tiles(&self, groups: usize, height: usize) -> impl Iterator<Item = &[D::X]> {
+        self.groups.chunks_exact((groups * height).max(1))
+    }
+}

@@ -1,0 +1,67 @@
+//! Products come out with the same bits from every instruction set, from any number of threads, and whatever rows are
+//! computed together.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use gar_kernels::{
+    Kernels, Tensor, bf16,
+    cpu::{CpuOptions, InstructionSet, Precision, WeightFormat},
+    ops::Epilogue,
+};
+
+/// Numbers in (−1, 1) that repeat nowhere soon.
+fn noise(n: usize, seed: u32) -> Vec<f32> {
+    (0..n as u32).map(|i| (i ^ seed).wrapping_mul(2_654_435_761) as i32 as f32 / 2_147_483_648.0).collect()
+}
+
+fn product(set: InstructionSet, options: CpuOptions, [m, n, k]: [usize; 3]) -> Vec<f32> {
+    let kernels = Kernels::cpu_with(CpuOptions { instructions: Some(set), ..options }).unwrap();
+    let x = Tensor::from_vec(noise(m * k, 7), &[m, k]).unwrap();
+    let w = noise(n * k, 1 << 20).into_iter().map(bf16::from_f32).collect();
+    let w = kernels.matmul.prepare(&Tensor::from_vec(w, &[n, k]).unwrap()).unwrap();
+    kernels.matmul.matmul(&x, &w, Epilogue::default()).unwrap().host().unwrap().to_vec()
+}
+
+const BF16: CpuOptions = CpuOptions { precision: Precision::Bf16, weights: WeightFormat::Stored, instructions: None };
+const INT8: CpuOptions = CpuOptions { precision: Precision::F32, weights: WeightFormat::Int8, instructions: None };
+/// Around tiles of 1 to 12 rows, panels of 16 and 32 columns, groups of 2 and 4, and stretches of 512 along k.
+const SHAPES: [[usize; 3]; 6] =
+    [[1, 129, 515], [3, 33, 64], [13, 16, 1030], [33, 100, 513], [97, 31, 7], [50, 260, 512]];
+
+#[test]
+fn every_instruction_set_gives_the_same_bits() {
+    for options in [BF16, INT8] {
+        for shape in SHAPES {
+            let expected = product(InstructionSet::Portable, options, shape);
+            for set in InstructionSet::available() {
+                assert!(expected == product(set, options, shape), "{set}, {options:?}, {shape:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    for options in [CpuOptions::default(), BF16, INT8] {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| SHAPES.map(|shape| product(InstructionSet::best(), options, shape)))
+        };
+        assert!(run(1) == run(3), "{options:?}");
+    }
+}
+
+#[test]
+fn rows_alone_and_together_have_the_same_bits() {
+    let kernels = Kernels::cpu_with(BF16).unwrap();
+    let (m, n, k) = (70, 48, 600);
+    let x = Tensor::from_vec(noise(m * k, 3), &[m, k]).unwrap();
+    for kernels in [Kernels::cpu(), kernels, Kernels::cpu_with(INT8).unwrap()] {
+        let w = kernels.matmul.prepare(&Tensor::from_vec(noise(n * k, 5), &[n, k]).unwrap()).unwrap();
+        let multiply = |x: &Tensor| kernels.matmul.matmul(x, &w, Epilogue::default()).unwrap();
+        let all = multiply(&x);
+        for len in [1, 2, 3, 5, 7, 32, 33] {
+            let some = multiply(&x.rows(9..9 + len).unwrap());
+            assert_eq!(some.host::<f32>().unwrap(), all.rows(9..9 + len).unwrap().host::<f32>().unwrap(), "{len} rows");
+        }
+    }
+}
