@@ -11,6 +11,15 @@ pub enum Error {
     /// The model or what it was asked.
     #[error(transparent)]
     Core(#[from] gar_core::Error),
+    /// A benchmark of videos was to be run.
+    #[error("{benchmark}: expected a model that takes frames, found none: `gar-core` answers about single pictures")]
+    NoVideo {
+        /// The benchmark.
+        benchmark: &'static str,
+    },
+    /// A judge could not be asked.
+    #[error(transparent)]
+    Judge(Box<crate::judge::JudgeError>),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -100,8 +100,40 @@ pub fn pretty(value: &impl serde::Serialize, indent: usize) -> Result<String> {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
     let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter));
+    text(written, bytes)
+}
+
+/// A document in one line with its end, as Python's `json.dumps` writes it.
+///
+/// # Errors
+/// As [`pretty`].
+pub fn line(value: &impl serde::Serialize) -> Result<String> {
+    let mut bytes = Vec::new();
+    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, OneLine));
+    Ok(text(written, bytes)? + "\n")
+}
+
+/// What was written, unless it could not be.
+fn text(written: serde_json::Result<()>, bytes: Vec<u8>) -> Result<String> {
     let text = written.map_err(|e| e.to_string()).and_then(|()| String::from_utf8(bytes).map_err(|e| e.to_string()));
     text.map_err(|found| Error::Json { path: "output".into(), expected: "values that JSON can hold".into(), found })
+}
+
+/// JSON in one line, with a space after each comma and colon.
+struct OneLine;
+
+impl serde_json::ser::Formatter for OneLine {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
 }
 
 #[cfg(test)]

@@ -12,11 +12,15 @@
 
 pub mod as_published;
 pub mod benchmarks;
+mod csv;
 mod error;
+mod files;
 pub mod json;
+pub mod judge;
 pub mod overlay;
 pub mod run;
 pub mod score;
+pub mod sentence;
 pub mod stats;
 pub mod view;
 

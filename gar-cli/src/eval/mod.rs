@@ -1,7 +1,10 @@
 //! `gar eval`: run benchmarks, score their outputs, look at them.
 mod gar_bench;
+mod judge;
+mod neighbours;
 mod run;
 mod score;
+mod similarity;
 mod stats;
 mod view;
 
@@ -14,6 +17,12 @@ use crate::output::Console;
 pub(crate) enum EvalCommand {
     /// Ask a model the questions of GAR-Bench; a run that was interrupted goes on where it stood
     GarBench(gar_bench::GarBenchArgs),
+    /// Ask a model the questions of another benchmark of the paper
+    Run(Box<neighbours::NeighbourArgs>),
+    /// Ask a language model to judge captions; its answers are kept, none is asked for twice
+    Judge(Box<judge::JudgeArgs>),
+    /// Measure how near open-class answers come to the classes' names, in meaning and in words
+    Similarity(similarity::SimilarityArgs),
     /// Score outputs of a run, of a judge, or of a benchmark's authors; several stand side by side
     Score(score::ScoreArgs),
     /// Show prompts, mask areas and sizes of an annotation file
@@ -25,6 +34,9 @@ pub(crate) enum EvalCommand {
 pub(crate) fn run(command: &EvalCommand, console: &Console) -> Result<()> {
     match command {
         EvalCommand::GarBench(args) => gar_bench::run(args, console),
+        EvalCommand::Run(args) => neighbours::run(args, console),
+        EvalCommand::Judge(args) => judge::run(args, console),
+        EvalCommand::Similarity(args) => similarity::run(args, console),
         EvalCommand::Score(args) => score::run(args),
         EvalCommand::Stats(args) => stats::run(args, console),
         EvalCommand::View(args) => view::run(args, console),

@@ -2,14 +2,23 @@
 //!
 //! Each benchmark is one module with a loader that gives a [`Benchmark`]. A loader is strict: what it lets through can be
 //! asked and scored.
+pub mod dlc;
+pub mod ferret;
 pub mod gar_bench;
 mod item;
+mod keyed;
+pub mod mdvp;
+pub mod open_class;
 mod source;
+pub mod video;
+pub mod videorefer;
+pub mod whole;
 
 use std::path::Path;
 
 pub use item::{Item, RegionShape, Shape};
 pub use source::Source;
+pub(crate) use source::sha256;
 
 use crate::{Result, run::Answered};
 
@@ -53,4 +62,12 @@ pub fn picture_path(folder: &Path, name: &str) -> std::path::PathBuf {
         Some(file) if !whole.is_file() && folder.join(file).is_file() => folder.join(file),
         _ => whole,
     }
+}
+
+/// The slot that a region which stands alone has in the released code, when it is to be described.
+const SINGLE_SLOT: usize = 1;
+
+/// A file of annotations, given itself or by the folder that holds it under its published name.
+fn in_folder(path: &Path, name: &str) -> std::path::PathBuf {
+    if path.is_dir() { path.join(name) } else { path.to_owned() }
 }

@@ -95,8 +95,14 @@ mod tests {
 
     #[test]
     fn only_shared_questions_are_compared() {
-        let layout =
-            Layout { benchmark: "test", categories: &["x"], groups: &[], overall: Overall::Micro, scale: 100.0 };
+        let layout = Layout {
+            benchmark: "test",
+            categories: &["x"],
+            groups: &[],
+            groups_are: Overall::Micro,
+            overall: Overall::Micro,
+            scale: 100.0,
+        };
         let scored = |rights: &[(&str, bool)]| {
             let outcome = |&(id, right): &(&str, bool)| Outcome {
                 id: id.into(),

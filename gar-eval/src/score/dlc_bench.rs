@@ -12,6 +12,7 @@ const LAYOUT: Layout = Layout {
     benchmark: "dlc-bench",
     categories: &["positive", "negative"],
     groups: &[],
+    groups_are: Overall::Micro,
     overall: Overall::MeanOfCategories,
     scale: 100.0,
 };
@@ -20,19 +21,24 @@ const LAYOUT: Layout = Layout {
 /// `details_negatives` that they are the means of.
 ///
 /// A region counts once in each category, with the mean of its questions; a region without questions of a kind does not
-/// count in it. Where the judge did not recognise the object (`recognition_result`), no question scores above 0. The
+/// count in it, and neither does a question whose answer could not be read (`null`). Where the judge did not recognise the object (`recognition_result`), no question scores above 0. The
 /// overall score is the mean of the two categories, as published.
 ///
 /// # Errors
 /// Those of [`read_output`]; [`Error::Field`](crate::Error::Field) for a region with neither scores nor details.
 pub fn score(path: &Path) -> Result<Scored> {
     let output = read_output(path, "id")?;
-    let (mut outcomes, mut apart) = (Vec::new(), Vec::new());
+    let (mut outcomes, mut apart, mut ungated, mut unread) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in output.iter() {
+        if entry.fields.get("recognition_result") == Some(&Json::Null) {
+            ungated.push(entry.name.to_owned());
+            continue;
+        }
         let kinds = [("positive", "score_pos", "details_positives"), ("negative", "score_neg", "details_negatives")];
         let mut scored = false;
         for (category, stored, details) in kinds {
             let counted = mean(&entry, details)?;
+            unread.extend(vec![entry.name.to_owned(); unread_questions(&entry, details)]);
             let stored = stored_score(&entry, stored)?;
             scored |= counted.is_some() || stored.is_some();
             // Both were written by the judge's run; a difference beyond rounding means that one was edited.
@@ -50,7 +56,9 @@ pub fn score(path: &Path) -> Result<Scored> {
             return Err(entry.wrong("score_pos", "a score, or `details_positives` to take it from", "nothing"));
         }
     }
-    let notes = listed("whose stored score is not the mean of its details; the stored one counts", &apart);
+    let mut notes = listed("whose stored score is not the mean of its details; the stored one counts", &apart);
+    notes.extend(listed("whose recognition answer could not be read, left out", &ungated));
+    notes.extend(listed("questions whose answers could not be read, left out; regions", &unread));
     Ok(Scored { layout: LAYOUT, outcomes, notes })
 }
 
@@ -61,13 +69,23 @@ fn stored_score(entry: &Entry<'_>, field: &str) -> Result<Option<f64>> {
     }
 }
 
-/// The mean of the questions' `eval_result`; none where there are no questions.
+/// How many questions have no `eval_result`, because the judge's answer could not be read.
+fn unread_questions(entry: &Entry<'_>, field: &str) -> usize {
+    let details = entry.fields.get(field).and_then(Json::as_array);
+    details.map_or(0, |all| all.iter().filter(|detail| detail.get("eval_result") == Some(&Json::Null)).count())
+}
+
+/// The mean of the questions' `eval_result`, those without one left out; none where there are no questions.
 fn mean(entry: &Entry<'_>, field: &str) -> Result<Option<f64>> {
     let Some(details) = entry.fields.get(field).filter(|value| !value.is_null()) else { return Ok(None) };
-    let results: Option<Vec<f64>> =
-        details.as_array().and_then(|all| all.iter().map(|detail| detail.get("eval_result")?.as_f64()).collect());
+    let read = |detail: &Json| match detail.get("eval_result")? {
+        Json::Null => Some(None),
+        value => value.as_f64().map(Some),
+    };
+    let results: Option<Vec<Option<f64>>> = details.as_array().and_then(|all| all.iter().map(read).collect());
     let results =
         results.ok_or_else(|| entry.wrong(field, "a list of objects with a number `eval_result`", "others"))?;
+    let results: Vec<f64> = results.into_iter().flatten().collect();
     let recognised = entry.fields.get("recognition_result") != Some(&Json::Bool(false));
     let gated = results.iter().map(|&result| if recognised { result } else { result.min(0.0) });
     Ok((!results.is_empty()).then(|| gated.sum::<f64>() / results.len() as f64))

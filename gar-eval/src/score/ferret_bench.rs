@@ -9,6 +9,7 @@ const LAYOUT: Layout = Layout {
     benchmark: "ferret-bench",
     categories: &["refer_desc", "refer_reason", "ground_conv"],
     groups: &[],
+    groups_are: Overall::Micro,
     overall: Overall::Micro,
     scale: 100.0,
 };

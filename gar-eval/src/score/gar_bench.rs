@@ -26,13 +26,21 @@ const VQA: Layout = Layout {
         ("perception", &["color", "shape", "texture", "material"]),
         ("reasoning", &["position", "non-entity", "relation"]),
     ],
+    groups_are: Overall::Micro,
     overall: Overall::Micro,
     scale: 100.0,
 };
 
 /// The two parts of GAR-Bench-Cap; alone or together.
 const fn captions(benchmark: &'static str) -> Layout {
-    Layout { benchmark, categories: &["simple", "detailed"], groups: &[], overall: Overall::Micro, scale: 100.0 }
+    Layout {
+        benchmark,
+        categories: &["simple", "detailed"],
+        groups: &[],
+        groups_are: Overall::Micro,
+        overall: Overall::Micro,
+        scale: 100.0,
+    }
 }
 
 /// The field that names an entry of every part of GAR-Bench.

@@ -6,22 +6,28 @@ use std::path::Path;
 
 use crate::Result;
 
+pub mod choices;
 mod compare;
 pub mod dlc_bench;
 pub mod ferret_bench;
 pub mod gar_bench;
 mod interval;
 mod letter;
+pub mod mdvp;
+pub mod open_class;
 mod outputs;
 mod render;
 mod table;
+pub mod videorefer;
 
+pub use choices::CHOICE_LETTERS;
 pub use compare::{Comparison, compare};
 pub use interval::Interval;
 pub use letter::{exact, lenient};
 pub use outputs::{OUTPUT_FILE, Output, read_output};
 pub use render::{Format, render, scores_json};
 pub use table::{Measure, Row, RowKind, ScoreTable};
+pub use videorefer::{VIDEOREFER_D_ASPECTS, VIDEOREFER_Q_TYPES};
 
 /// What became of one question.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,13 +68,15 @@ pub struct Layout {
     pub categories: &'static [&'static str],
     /// Groups of categories that get a row of their own, such as "perception".
     pub groups: &'static [(&'static str, &'static [&'static str])],
+    /// What a group's row is.
+    pub groups_are: Overall,
     /// What the last row is.
     pub overall: Overall,
     /// The score of a value of 1: 100 for per cent, 1 where scores stay as they are (a judge's 0 to 5).
     pub scale: f64,
 }
 
-/// What a table's last row is.
+/// What a row over several categories is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overall {
     /// Over all questions alike.
@@ -137,5 +145,50 @@ pub const SCORERS: &[Scorer] = &[
         name: "ferret-bench",
         files: "a judge's review",
         score: |paths| paths.iter().map(|path| ferret_bench::score(path)).collect(),
+    },
+    Scorer {
+        name: "mdvp-bench",
+        files: "a judge's review",
+        score: |paths| paths.iter().map(|path| mdvp::score(path)).collect(),
+    },
+    Scorer {
+        name: "lvis",
+        files: "an output with `sim` and `siou`, as `gar eval similarity` writes it",
+        score: |paths| paths.iter().map(|path| open_class::score("lvis", path)).collect(),
+    },
+    Scorer {
+        name: "paco",
+        files: "an output with `sim` and `siou`, as `gar eval similarity` writes it",
+        score: |paths| paths.iter().map(|path| open_class::score("paco", path)).collect(),
+    },
+    Scorer {
+        name: "videorefer-bench-d",
+        files: "a judge's file",
+        score: |paths| paths.iter().map(|path| videorefer::score(path)).collect(),
+    },
+    Scorer {
+        name: "videorefer-bench-q",
+        files: "an output with `pred`",
+        score: |paths| paths.iter().map(|path| choices::videorefer_q(path)).collect(),
+    },
+    Scorer {
+        name: "vstar",
+        files: "a run's directory, or its output",
+        score: |paths| paths.iter().map(|path| choices::vstar(path)).collect(),
+    },
+    Scorer {
+        name: "mmvp",
+        files: "a run's directory, or its output",
+        score: |paths| paths.iter().map(|path| choices::mmvp(path)).collect(),
+    },
+    Scorer {
+        name: "realworldqa",
+        files: "a run's directory, or its output",
+        score: |paths| paths.iter().map(|path| choices::realworldqa(path)).collect(),
+    },
+    Scorer {
+        name: "mmstar",
+        files: "a run's directory, or its output",
+        score: |paths| paths.iter().map(|path| choices::mmstar(path)).collect(),
     },
 ];

@@ -218,6 +218,7 @@ mod tests {
             benchmark: "sample",
             categories: &["one", "two"],
             groups: &[("both", &["one", "two"])],
+            groups_are: Overall::Micro,
             overall: Overall::Micro,
             scale: 100.0,
         };

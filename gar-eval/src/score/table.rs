@@ -27,7 +27,7 @@ pub struct Row {
 pub enum RowKind {
     /// One category.
     Category,
-    /// Several categories, micro-averaged.
+    /// Several categories.
     Group,
     /// Everything.
     Overall,
@@ -61,22 +61,24 @@ impl ScoreTable {
             outcomes.iter().filter(|o| wanted.contains(&o.category.as_str())).collect()
         };
         let mut rows = Vec::new();
-        let mut add = |name: &str, kind, chosen: Vec<&Outcome>| {
+        let over = |how: Overall, names: &[&str], chosen: &[&Outcome]| match how {
+            Overall::Micro => measure(chosen, layout.scale),
+            Overall::MeanOfCategories => mean_of_categories(names, chosen, layout.scale),
+        };
+        let mut add = |name: &str, kind, how, members: &[&str]| {
+            let chosen = of(members);
             if !chosen.is_empty() {
-                rows.push(Row { name: name.to_owned(), kind, measure: measure(&chosen, layout.scale) });
+                rows.push(Row { name: name.to_owned(), kind, measure: over(how, members, &chosen) });
             }
         };
         for name in &names {
-            add(name, RowKind::Category, of(&[name]));
+            add(name, RowKind::Category, Overall::Micro, &[name]);
         }
         for (name, members) in layout.groups {
-            add(name, RowKind::Group, of(members));
+            add(name, RowKind::Group, layout.groups_are, members);
         }
         let all: Vec<&Outcome> = outcomes.iter().collect();
-        let measure = match layout.overall {
-            Overall::Micro => measure(&all, layout.scale),
-            Overall::MeanOfCategories => mean_of_categories(&names, &all, layout.scale),
-        };
+        let measure = over(layout.overall, &names, &all);
         rows.push(Row { name: "overall".into(), kind: RowKind::Overall, measure });
         Self { benchmark: layout.benchmark, rows }
     }
