@@ -29,7 +29,8 @@ fn endpoint() -> (String, Arc<AtomicUsize>) {
                 _ => (200, json!({"choices": [{"message": {"content": "A"}}]}).to_string()),
             };
             let length = body.len();
-            let _ = write!(stream, "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+            let _ =
+                write!(stream, "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
         }
     });
     (url, count)
@@ -68,32 +69,50 @@ fn captions_are_judged_once_and_scored() {
     write("said.json", json!({"7": "A red bird."}));
     let (url, count) = endpoint();
     let judge = |more: &[&str]| {
-        let args = ["eval", "judge", "dlc-bench", "said.json", "--annotations", ".", "--base-url", &url, "--judge-model", "m"];
+        let args =
+            ["eval", "judge", "dlc-bench", "said.json", "--annotations", ".", "--base-url", &url, "--judge-model", "m"];
         gar(folder, &[&args, more].concat())
     };
 
     let dry = judge(&["--dry-run"]);
     let printed = String::from_utf8_lossy(&dry.stdout);
-    assert!(dry.status.success() && printed.contains("3 requests, ") && printed.contains("\"model\": \"m\""), "{dry:?}");
+    assert!(
+        dry.status.success() && printed.contains("3 requests, ") && printed.contains("\"model\": \"m\""),
+        "{dry:?}"
+    );
     assert!(!folder.join("said_eval.json.cache").exists(), "a dry run leaves nothing behind");
     let keyless = judge(&[]);
-    assert!(String::from_utf8_lossy(&keyless.stderr).contains("OPENAI_API_KEY: expected the endpoint's key"), "{keyless:?}");
+    assert!(
+        String::from_utf8_lossy(&keyless.stderr).contains("OPENAI_API_KEY: expected the endpoint's key"),
+        "{keyless:?}"
+    );
     assert_eq!(count.load(SeqCst), 0);
 
     let failed = judge(&["--key-env", "JUDGE_KEY", "--attempts", "1", "--at-once", "1"]);
     let told = String::from_utf8_lossy(&failed.stderr);
-    assert!(!failed.status.success() && told.contains("1 of 3 judge questions got no answer") && told.contains("[key]"), "{told}");
+    assert!(
+        !failed.status.success() && told.contains("1 of 3 judge questions got no answer") && told.contains("[key]"),
+        "{told}"
+    );
     assert!(!folder.join("said_eval.json").exists());
     let done = judge(&["--key-env", "JUDGE_KEY"]);
-    assert!(String::from_utf8_lossy(&done.stderr).contains("3 judge questions, 2 answered before, 0 answers not readable"), "{done:?}");
+    assert!(
+        String::from_utf8_lossy(&done.stderr).contains("3 judge questions, 2 answered before, 0 answers not readable"),
+        "{done:?}"
+    );
     assert_eq!(count.load(SeqCst), 4);
 
     let scored = gar(folder, &["eval", "score", "dlc-bench", "said_eval.json", "--json"]);
     let scores: Value = serde_json::from_slice(&scored.stdout).unwrap();
     assert_eq!(scores["overall"]["score"], 100.0, "{scored:?}");
 
-    let mut seen: Vec<u8> = [dry, keyless, failed, done, scored].iter().flat_map(|o| [o.stdout.clone(), o.stderr.clone()].concat()).collect();
-    for entry in [folder.to_path_buf(), folder.join("said_eval.json.cache")].iter().flat_map(|f| std::fs::read_dir(f).unwrap()) {
+    let mut seen: Vec<u8> = [dry, keyless, failed, done, scored]
+        .iter()
+        .flat_map(|o| [o.stdout.clone(), o.stderr.clone()].concat())
+        .collect();
+    for entry in
+        [folder.to_path_buf(), folder.join("said_eval.json.cache")].iter().flat_map(|f| std::fs::read_dir(f).unwrap())
+    {
         let path = entry.unwrap().path();
         if path.is_file() {
             seen.extend(std::fs::read(path).unwrap());
@@ -106,8 +125,11 @@ fn captions_are_judged_once_and_scored() {
 fn videos_are_refused_by_name() {
     let place = tempfile::tempdir().unwrap();
     std::fs::write(place.path().join("VideoRefer-Bench-Q.json"), "[]").unwrap();
-    let args = ["eval", "run", "videorefer-bench-q", "--annotations", ".", "--images", ".", "--model", "none", "--out", "run"];
+    let args =
+        ["eval", "run", "videorefer-bench-q", "--annotations", ".", "--images", ".", "--model", "none", "--out", "run"];
     let refused = gar(place.path(), &args);
     assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("videorefer-bench-q: expected a model that takes frames"));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("videorefer-bench-q: expected a model that takes frames")
+    );
 }
