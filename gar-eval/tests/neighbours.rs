@@ -126,7 +126,7 @@ fn ferret_bench_takes_boxes_as_polygons() {
     let lines = output(&benchmark, |at| format!("a \"{at}\""));
     assert_eq!(
         lines.lines().nth(1).unwrap(),
-        r#"{"question_id": 7, "image": "1.jpg", "category": "refer_desc", "text": "a \"1\""}"#
+        r#"{"question_id": 1, "image": "1.jpg", "category": "refer_desc", "text": "a \"1\""}"#
     );
     place.json("box_refer_caption.json", &json!([entry(0), entry(0)]));
     assert!(refused(ferret::load(&path, place.path())).contains("found \"0\" twice"));

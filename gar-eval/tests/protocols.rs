@@ -200,7 +200,7 @@ fn reviews_give_two_scores_or_none() {
     let place = Place::new();
     place.json("rule.json", &json!({"refer_desc": {"role": "Assistant", "prompt": "Rate both."}, "box": {"role": "Helper", "prompt": "Rate the two."}}));
     let lines = |texts: [&str; 2]| {
-        let line = |(id, text): (usize, &&str)| json!({"question_id": id, "text": text}).to_string();
+        let line = |(id, text): (usize, &&str)| json!({"question_id": id, "image": "1.jpg", "text": text}).to_string();
         texts.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
     };
     place.text("refer_desc/question.jsonl", &lines(["Q0", "Q1"]));
@@ -217,9 +217,12 @@ fn reviews_give_two_scores_or_none() {
     let reviews: Vec<Value> = judged.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&reviews[0]["tuple"], &reviews[1]["tuple"]), (&json!([7.0, 4.0]), &json!([-1.0, -1.0])));
     assert_eq!(judged.unparsed.len(), 1);
-    place.text("refer_desc/context.jsonl", "{\"question_id\": 0, \"text\": \"C0\"}");
+    place.text("refer_desc/context.jsonl", "{\"question_id\": 0, \"image\": \"1.jpg\", \"text\": \"C0\"}");
     let error = Ferret::read(&said, place.path()).unwrap_err().to_string();
-    assert!(error.contains("context.jsonl: question 1: `question_id`: expected an entry"), "{error}");
+    assert!(error.contains("context.jsonl: expected 2 lines, one for each question, found: 1"), "{error}");
+    place.text("refer_desc/context.jsonl", &lines(["C0", "C1"]).replace("1.jpg", "2.jpg"));
+    let error = Ferret::read(&said, place.path()).unwrap_err().to_string();
+    assert!(error.contains("context.jsonl: #0: `image`: expected \"1.jpg\", the picture of the question"), "{error}");
 
     place.json(
         "mdvp_caption_mask.json",

@@ -47,25 +47,26 @@ struct Annotation {
     segmentation: Vec<Vec<f64>>,
 }
 
-/// One answer a line.
+/// One answer a line, numbered by its place: the annotations leave a number out, the published answers do not.
 fn output(answers: &[Answered<'_>]) -> Result<String> {
-    let line = |answered: &Answered<'_>| {
-        let entry = &answered.item.entry;
+    let line = |(at, answered): (usize, &Answered<'_>)| {
         json::line(&json!({
-            "question_id": entry.get("question_id"),
-            "image": entry.get("image"),
+            "question_id": at,
+            "image": answered.item.entry.get("image"),
             "category": "refer_desc",
             "text": answered.record.answer,
         }))
     };
-    answers.iter().map(line).collect()
+    answers.iter().enumerate().map(line).collect()
 }
 
 /// A line of the benchmark's files and of its answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Which question.
+    /// Its number within its file; files of one benchmark may number differently.
     pub question_id: u64,
+    /// The picture.
+    pub image: String,
     /// The question, the answer or the context.
     pub text: String,
 }
@@ -80,7 +81,11 @@ pub fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let line = |(at, fields)| {
         let name = format!("#{at}");
         let entry = Entry { path, name: &name, fields };
-        Ok(Line { question_id: entry.get("question_id", "a whole number")?, text: entry.text("text")?.into() })
+        Ok(Line {
+            question_id: entry.get("question_id", "a whole number")?,
+            image: entry.text("image")?.into(),
+            text: entry.text("text")?.into(),
+        })
     };
     let lines: Vec<Line> = objects.iter().enumerate().map(line).collect::<Result<_>>()?;
     let ids: Vec<String> = lines.iter().map(|line| line.question_id.to_string()).collect();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// What the endpoint does with a request.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// Answers.
     Say(String),
     /// Answers with a status, headers and a body.
@@ -29,13 +29,13 @@ pub enum Act {
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     pub head: String,
     pub body: Value,
 }
 
 /// The endpoint; it ends when it is dropped.
-pub struct FakeEndpoint {
+pub(crate) struct FakeEndpoint {
     pub base_url: String,
     requests: Arc<Mutex<Vec<Request>>>,
     stop: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ pub struct FakeEndpoint {
 
 impl FakeEndpoint {
     /// Starts one. `act` is given the request's place, from 0, and its last user text.
-    pub fn start(act: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(act: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
@@ -62,7 +62,7 @@ impl FakeEndpoint {
     }
 
     /// What came so far.
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 }
@@ -120,7 +120,7 @@ fn last_text(body: &Value) -> String {
     }
 }
 
-pub fn completion(text: &str) -> String {
+pub(crate) fn completion(text: &str) -> String {
     json!({"id": "x", "choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]}).to_string()
 }
 

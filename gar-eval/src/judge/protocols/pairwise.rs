@@ -28,7 +28,8 @@ struct Rule {
 #[derive(Debug)]
 struct Pair {
     name: String,
-    question_id: Value,
+    /// Numbers of the question and of its answers.
+    ids: [u64; 3],
     category: String,
     /// What the judge knows of the picture.
     context: String,
@@ -65,9 +66,9 @@ fn reviews(pairs: &[Pair], answers: &[String]) -> Result<(String, Vec<Unparsed>)
         let scores = verdict::two_scores(review);
         let line = json!({
             "id": at + 1,
-            "question_id": pair.question_id,
-            "answer1_id": pair.question_id,
-            "answer2_id": pair.question_id,
+            "question_id": pair.ids[0],
+            "answer1_id": pair.ids[1],
+            "answer2_id": pair.ids[2],
             "category": pair.category,
             "content": review,
             "tuple": scores.unwrap_or([-1.0, -1.0]),
@@ -102,45 +103,49 @@ pub struct Ferret {
 
 impl Ferret {
     /// Reads answers (one JSON object a line) and, from the folder `data`, `rule.json` and `refer_desc/{question, answer,
-    /// context}.jsonl`.
+    /// context}.jsonl`. Entries belong together by their place and their picture, as in the published review.
     ///
     /// # Errors
-    /// Files that do not hold what they should; answers to other questions than there are.
+    /// Files that do not hold what they should, of different lengths or about other pictures.
     pub fn read(answers: &Path, data: &Path) -> Result<Self> {
-        let lines = |name: &str| ferret::read_lines(&data.join("refer_desc").join(name));
         let [questions, references, contexts] =
-            [lines("question.jsonl")?, lines("answer.jsonl")?, lines("context.jsonl")?];
-        let said = ferret::read_lines(answers)?;
-        let mut pairs = Vec::with_capacity(questions.len());
-        for question in &questions {
-            let of = |lines: &[ferret::Line], path: &Path| -> Result<String> {
-                let line = lines.iter().find(|line| line.question_id == question.question_id);
-                line.map(|line| line.text.clone()).ok_or_else(|| missing(path, &question.question_id))
-            };
-            pairs.push(Pair {
-                name: format!("question {}", question.question_id),
-                question_id: question.question_id.into(),
-                category: "refer_desc".into(),
-                context: of(&contexts, &data.join("refer_desc/context.jsonl"))?,
-                question: question.text.clone(),
-                reference: of(&references, &data.join("refer_desc/answer.jsonl"))?,
-                answer: of(&said, answers)?,
-            });
-        }
-        if let Some(other) = said.iter().find(|line| questions.iter().all(|q| q.question_id != line.question_id)) {
-            return Err(missing(&data.join("refer_desc/question.jsonl"), &other.question_id));
-        }
+            ["question", "answer", "context"].map(|name| data.join("refer_desc").join(name).with_extension("jsonl"));
+        let asked = ferret::read_lines(&questions)?;
+        let [references, contexts, said] =
+            [read_beside(&asked, &references)?, read_beside(&asked, &contexts)?, read_beside(&asked, answers)?];
+        let pair = |(at, asked): (usize, &ferret::Line)| Pair {
+            name: format!("question {}", asked.question_id),
+            ids: [asked.question_id, references[at].question_id, said[at].question_id],
+            category: "refer_desc".into(),
+            context: contexts[at].text.clone(),
+            question: asked.text.clone(),
+            reference: references[at].text.clone(),
+            answer: said[at].text.clone(),
+        };
+        let pairs = asked.iter().enumerate().map(pair).collect();
         Ok(Self { rule: read_rule(&data.join("rule.json"), "refer_desc")?, pairs })
     }
 }
 
-fn missing(path: &Path, question: &u64) -> Error {
-    Error::Field {
-        path: path.into(),
-        item: format!("question {question}"),
-        field: "question_id".into(),
-        expected: "an entry of this id".into(),
-        found: "nothing".into(),
+/// Lines that belong to those that were asked, place by place.
+fn read_beside(asked: &[ferret::Line], path: &Path) -> Result<Vec<ferret::Line>> {
+    let lines = ferret::read_lines(path)?;
+    if lines.len() != asked.len() {
+        return Err(Error::Json {
+            path: path.into(),
+            expected: format!("{} lines, one for each question", asked.len()),
+            found: lines.len().to_string(),
+        });
+    }
+    match asked.iter().zip(&lines).position(|(asked, line)| asked.image != line.image) {
+        None => Ok(lines),
+        Some(at) => Err(Error::Field {
+            path: path.into(),
+            item: format!("#{at}"),
+            field: "image".into(),
+            expected: format!("{:?}, the picture of the question", asked[at].image),
+            found: format!("{:?}", lines[at].image),
+        }),
     }
 }
 
@@ -194,7 +199,7 @@ impl Mdvp {
             }
             pairs.push(Pair {
                 name: name.clone(),
-                question_id: (at + 1).into(),
+                ids: [at as u64 + 1; 3],
                 category: region.domain.name().into(),
                 context: region.domain.context().into(),
                 question: region.question.clone(),
