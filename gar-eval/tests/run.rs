@@ -181,8 +181,7 @@ fn bad_annotations_are_refused_by_name() {
         let mut entries = good.clone();
         edit(&mut entries);
         place.write(&entries);
-        let refused = place.load().and_then(|b| b.check_pictures()).unwrap_err().to_string();
-        refused
+        place.load().and_then(|b| b.check_pictures()).unwrap_err().to_string()
     };
     for (edit, says) in [
         (
