@@ -137,7 +137,7 @@ pub enum Error {
         /// The region.
         slot: usize,
         /// Why not.
-        source: gar_core::prompt::Error,
+        source: Box<gar_core::prompt::Error>,
     },
 }
 
@@ -145,5 +145,10 @@ impl Error {
     /// For `map_err` on file operations.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// For `map_err` on masks: region `slot` of an entry gives none.
+    pub(crate) fn region(item: &str, slot: usize) -> impl Fn(gar_core::prompt::Error) -> Self + Copy {
+        move |source| Self::Region { item: item.to_owned(), slot, source: Box::new(source) }
     }
 }

@@ -1,6 +1,6 @@
 //! The authors' published outputs give the published numbers, to the digit. Needs their files: `GAR_BENCH` names the
 //! folder.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::PathBuf;
 

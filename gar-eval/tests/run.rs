@@ -48,7 +48,7 @@ impl Place {
                     (0..regions).map(|r| json!({"size": [4, 6], "counts": [r, 3, 21 - r]})).collect();
                 json!({
                     "mask_rles": masks, "question": "What is <Prompt0>? ü", "choices": ["A. one", "B. two"],
-                    "answer": if i == 3 { "A" } else { "B" }, "type": ["color", "relation"][i % 2], "image": picture,
+                    "answer": if i == 3 { "A" } else { "B" }, "type": (["color", "relation"][i % 2]), "image": picture,
                     "more": [1.5, null],
                 })
             })
@@ -181,8 +181,7 @@ fn bad_annotations_are_refused_by_name() {
         let mut entries = good.clone();
         edit(&mut entries);
         place.write(&entries);
-        let refused = place.load().and_then(|b| b.check_pictures()).unwrap_err().to_string();
-        refused
+        place.load().and_then(|b| b.check_pictures()).unwrap_err().to_string()
     };
     for (edit, says) in [
         (

@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
     let scorer = scorer.ok_or_else(|| Error::Usage(format!("unknown benchmark {:?}", args.benchmark)))?;
     let paths: Vec<&std::path::Path> = args.files.iter().map(PathBuf::as_path).collect();
     let scored = (scorer.score)(&paths)?;
-    let files: Vec<String> = args.files.iter().map(|path| path.display().to_string()).collect();
+    let files = short_names(&args.files);
     // Several files may be one column.
     let names = if scored.len() == files.len() { files } else { vec![files.join(" + ")] };
     if args.json {
@@ -60,6 +60,18 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<()> {
         TableFormat::Json => Format::Json,
     };
     output::text(&render(&scored, &names, format))
+}
+
+/// File names alone, unless two files have the same.
+fn short_names(paths: &[PathBuf]) -> Vec<String> {
+    let whole = || paths.iter().map(|path| path.display().to_string());
+    let short: Vec<String> = paths
+        .iter()
+        .zip(whole())
+        .map(|(path, whole)| path.file_name().map_or(whole, |name| name.to_string_lossy().into_owned()))
+        .collect();
+    let distinct = short.iter().enumerate().all(|(at, name)| !short[..at].contains(name));
+    if distinct { short } else { whole().collect() }
 }
 
 fn scores(scored: &[Scored], names: &[String]) -> Value {

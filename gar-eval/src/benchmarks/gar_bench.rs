@@ -125,13 +125,12 @@ fn inside(entry: &Entry<'_>, name: &str, images: &Path) -> Result<PathBuf> {
 
 /// Judges the runs of masks without decoding them to pixels: that they add up to one and the same size and hold a pixel.
 fn check_masks(entry: &Entry<'_>, masks: &[Rle]) -> Result<()> {
-    let item = || entry.name.to_owned();
     let size = |rle: &Rle| (rle.size[1], rle.size[0]);
     for (slot, rle) in masks.iter().enumerate() {
-        let region = |source| Error::Region { item: item(), slot, source };
+        let region = Error::region(entry.name, slot);
         let expected = size(&masks[0]);
         if size(rle) != expected {
-            return Err(Error::MaskSize { item: item(), slot, expected, found: size(rle) });
+            return Err(Error::MaskSize { item: entry.name.to_owned(), slot, expected, found: size(rle) });
         }
         let runs = rle.runs().map_err(region)?;
         let sum: u64 = runs.iter().map(|&run| u64::from(run)).sum();

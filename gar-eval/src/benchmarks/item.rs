@@ -70,7 +70,7 @@ impl Item {
     pub fn region_set(&self, width: usize, height: usize) -> Result<RegionSet> {
         let mut set = RegionSet::new();
         for RegionShape { slot, shape } in &self.regions {
-            let refused = |source| Error::Region { item: self.id.clone(), slot: *slot, source };
+            let refused = Error::region(&self.id, *slot);
             let mask = shape.mask(width, height).map_err(refused)?;
             self.check_size(*slot, (width, height), (mask.width(), mask.height()))?;
             set.push(*slot, mask).map_err(refused)?;

@@ -19,7 +19,9 @@ pub struct Comparison {
     pub difference: f64,
     /// 95 % interval of the difference: questions are drawn, both answers together.
     pub interval: Option<Interval>,
-    /// McNemar's exact p-value of the two counts above; a sign test where they compare scores.
+    /// The test of the two counts above: McNemar's, or the sign test where scores are compared.
+    pub test: &'static str,
+    /// Its exact, two-sided p-value.
     pub p_value: f64,
 }
 
@@ -41,13 +43,15 @@ pub fn compare(first: &Scored, second: &Scored) -> Comparison {
         scale * (sum(|pair| pair.1) - sum(|pair| pair.0))
     };
     let all: Vec<usize> = (0..pairs.len()).collect();
+    let binary = pairs.iter().all(|pair| matches!(pair, (Value::Right(_), Value::Right(_))));
     Comparison {
         shared: pairs.len(),
         first_only,
         second_only,
         difference: difference(&all),
         interval: (!pairs.is_empty()).then(|| bootstrap(pairs.len(), difference)),
-        p_value: mcnemar(first_only, second_only),
+        test: if binary { "McNemar" } else { "sign test" },
+        p_value: binomial(first_only, second_only),
     }
 }
 
@@ -59,10 +63,10 @@ fn own(value: Value) -> f64 {
     }
 }
 
-/// McNemar's test: the two-sided exact probability of discordant counts as uneven as `b` and `c`, or more, if both runs
-/// were equally good: 2·Σₖ₌₀^min(b,c) C(b+c,k)/2^(b+c), at most 1. Exact at every count, so no approximation for large ones
-/// is needed.
-fn mcnemar(b: usize, c: usize) -> f64 {
+/// McNemar's test and the sign test alike: the two-sided exact probability of discordant counts as uneven as `b` and `c`, or
+/// more, if both runs were equally good: 2·Σₖ₌₀^min(b,c) C(b+c,k)/2^(b+c), at most 1. Exact at every count, so no
+/// approximation for large ones is needed.
+fn binomial(b: usize, c: usize) -> f64 {
     let n = b + c;
     // C(n,k)/2ⁿ as logarithms: 2⁻ⁿ alone is below the smallest f64 from n = 1075 on.
     let mut term = -(n as f64) * std::f64::consts::LN_2;
@@ -85,11 +89,11 @@ mod tests {
         for (b, c, expected) in
             [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (2, 8, 0.109375), (10, 10, 1.0), (1, 19, 4.00543212890625e-5)]
         {
-            assert!((mcnemar(b, c) - expected).abs() < 1e-14, "{b}, {c}: {}", mcnemar(b, c));
-            assert_eq!(mcnemar(b, c), mcnemar(c, b));
+            assert!((binomial(b, c) - expected).abs() < 1e-14, "{b}, {c}: {}", binomial(b, c));
+            assert_eq!(binomial(b, c), binomial(c, b));
         }
         // Far beyond the range of 2⁻ⁿ: 4 standard deviations of a normal distribution, both sides.
-        let large = mcnemar(9800, 10366);
+        let large = binomial(9800, 10366);
         assert!((large / 6.8e-5 - 1.0).abs() < 0.05, "{large}");
     }
 

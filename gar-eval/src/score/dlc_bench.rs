@@ -21,8 +21,9 @@ const LAYOUT: Layout = Layout {
 /// `details_negatives` that they are the means of.
 ///
 /// A region counts once in each category, with the mean of its questions; a region without questions of a kind does not
-/// count in it, and neither does a question whose answer could not be read (`null`). Where the judge did not recognise the object (`recognition_result`), no question scores above 0. The
-/// overall score is the mean of the two categories, as published.
+/// count in it, and neither does a question whose answer could not be read (`null`). Where the judge did not recognise the
+/// object (`recognition_result`), no question scores above 0. The overall score is the mean of the two categories, as
+/// published.
 ///
 /// # Errors
 /// Those of [`read_output`]; [`Error::Field`](crate::Error::Field) for a region with neither scores nor details.

@@ -74,6 +74,9 @@ impl Output {
     }
 }
 
+/// An entry's id and fields.
+type Named = (String, Map<String, Value>);
+
 fn object(value: Value) -> Option<Map<String, Value>> {
     match value {
         Value::Object(fields) => Some(fields),
@@ -81,7 +84,7 @@ fn object(value: Value) -> Option<Map<String, Value>> {
     }
 }
 
-fn numbered(list: Vec<Value>, id_field: &str) -> Result<Vec<(String, Map<String, Value>)>, String> {
+fn numbered(list: Vec<Value>, id_field: &str) -> Result<Vec<Named>, String> {
     let entry = |(place, value)| {
         let fields = object(value).ok_or_else(|| format!("something else in entry {place}, counted from 0"))?;
         let id = match fields.get(id_field) {

@@ -92,12 +92,12 @@ fn people(
     let mut text = if markdown { markdown_table(&grid) } else { terminal_table(&grid) };
     let (code, item) = if markdown { ("`", "\n- ") } else { ("", "\n") };
     for (comparison, name) in comparisons.iter().zip(names.iter().skip(1)) {
-        let Comparison { shared, first_only, second_only, difference, interval, p_value } = comparison;
+        let Comparison { shared, first_only, second_only, difference, interval, test, p_value } = comparison;
         let interval = interval.map(|i| format!(" (95 %: {:+.1} to {:+.1})", i.low, i.high)).unwrap_or_default();
         let p = if *p_value < 1e-4 { "< 0.0001".into() } else { format!("= {p_value:.4}") };
         text += &format!(
             "{item}{code}{name}{code} against {code}{}{code}: {difference:+.1}{interval} over {shared} shared questions; \
-             {second_only} better, {first_only} worse, McNemar p {p}",
+             {second_only} better, {first_only} worse, {test} p {p}",
             names[0]
         );
     }

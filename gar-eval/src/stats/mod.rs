@@ -108,12 +108,11 @@ fn masks(entry: &Entry<'_>) -> Result<Vec<Rle>> {
 
 /// Set pixels in per cent, from the runs alone.
 fn area(entry: &Entry<'_>, slot: usize, rle: &Rle, size: [usize; 2]) -> Result<f64> {
-    let item = || entry.name.to_owned();
     if rle.size != size {
         let [expected, found] = [size, rle.size].map(|[height, width]| (width, height));
-        return Err(Error::MaskSize { item: item(), slot, expected, found });
+        return Err(Error::MaskSize { item: entry.name.to_owned(), slot, expected, found });
     }
-    let refused = |source| Error::Region { item: item(), slot, source };
+    let refused = Error::region(entry.name, slot);
     let runs: Vec<u64> = rle.runs().map_err(refused)?.into_iter().map(u64::from).collect();
     let pixels = rle.size[0] as f64 * rle.size[1] as f64;
     if runs.iter().sum::<u64>() as f64 != pixels || pixels == 0.0 {

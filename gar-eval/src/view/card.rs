@@ -80,7 +80,7 @@ impl Card {
     pub(super) fn regions(&self, item: &str, picture: Option<(usize, usize)>) -> Result<RegionSet> {
         let mut set = RegionSet::new();
         for (slot, rle) in self.masks.iter().enumerate() {
-            let refused = |source| Error::Region { item: item.to_owned(), slot, source };
+            let refused = Error::region(item, slot);
             let mask = rle.to_mask().map_err(refused)?;
             let found = (mask.width(), mask.height());
             if let Some(expected) = picture

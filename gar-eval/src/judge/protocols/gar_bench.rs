@@ -139,7 +139,7 @@ fn detailed(entry: &Entry<'_>) -> Result<String> {
 
 /// The mask of a region, of the picture's size.
 pub(super) fn sized(rle: &Rle, item: &str, slot: usize, expected: (usize, usize)) -> Result<Mask> {
-    let mask = rle.to_mask().map_err(|source| Error::Region { item: item.into(), slot, source })?;
+    let mask = rle.to_mask().map_err(Error::region(item, slot))?;
     let found = (mask.width(), mask.height());
     match found == expected {
         true => Ok(mask),
