@@ -102,8 +102,8 @@ pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Resu
 
     let (tiled, labels) = parts.tiles(&image, &case.regions, case.max_num_tiles)?;
     trace.put("thumb_u8", Dtype::U8, tiled.thumb.shape(), tiled.thumb.iter().copied().collect());
-    let pixels = Tensor::from_vec(tiled.pixels.iter().copied().collect::<Vec<f32>>(), tiled.pixels.shape())?;
-    trace.put_floats("pixels", model, &pixels)?;
+    let pixels = tiled.pixels.iter().flat_map(|value| value.to_le_bytes()).collect();
+    trace.put("pixels", Dtype::F32, tiled.pixels.shape(), pixels);
     let patch = parts.config.tower.spec.patch_size;
     let on = gar_prompt::tokens_on(labels.view(), parts.no_prompt(), patch)?;
     trace.put("mask.tokens_on", Dtype::U8, on.shape(), on.iter().copied().collect());

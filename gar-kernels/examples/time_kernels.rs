@@ -111,7 +111,10 @@ impl Bench {
             );
             self.line(&line, &ring, |&layer| {
                 let mut caches = caches.borrow_mut();
-                let mut all: Vec<&mut dyn KvCache> = caches.iter_mut().map(|cache| cache.as_mut() as _).collect();
+                let mut all: Vec<&mut dyn KvCache> = Vec::new();
+                for cache in caches.iter_mut() {
+                    all.push(&mut **cache);
+                }
                 self.k.cached_attention.attend(&q, &kv, &kv, &mut all, layer, 0.125)
             })?;
         }

@@ -13,8 +13,8 @@ use crate::{Decoder, Error, Result, Sequence};
 
 /// Rows of a prompt that go through the layers together, at least: bounds the memory that a long prompt needs.
 const CHUNK: usize = 512;
-/// Steps at lengths up to so many positions apart are taken to ask for the same operations.
-const SAME_LENGTH: usize = 256;
+/// Steps are taken to ask for the same operations until their length reaches this, and then until it doubles.
+const SAME_LENGTH: usize = 128;
 
 /// Where a checkpoint keeps the parts of a Llama. The default is the plain Hugging Face layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,7 +203,7 @@ impl Llama {
     fn step_key(&self, lengths: &[usize]) -> u64 {
         let mut hasher = DefaultHasher::new();
         std::ptr::from_ref(self).hash(&mut hasher);
-        (lengths.len(), lengths.iter().max().map(|len| len / SAME_LENGTH)).hash(&mut hasher);
+        (lengths.len(), lengths.iter().max().map(|len| (len / SAME_LENGTH).checked_ilog2())).hash(&mut hasher);
         hasher.finish()
     }
 
