@@ -8,7 +8,7 @@
 use std::{error::Error, sync::Arc};
 
 use gar_kernels::{
-    DType, Device, Kernels, Result, Tensor, bf16,
+    DType, Kernels, Result, Tensor, bf16,
     cuda::{Cuda, Driver, Recorder, Runtime},
     ops::{
         Activation, AttentionSpec, CacheSpec, Draw, Epilogue, KvCache, Mask, NormKind, NormSpec, Pairing, PoolSpec,

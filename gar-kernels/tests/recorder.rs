@@ -157,7 +157,7 @@ enum Line {
     Values(u8),
     Add(usize, usize),
     Copy(usize),
-    Zero(usize),
+    Zero,
     /// More values than a recording takes as small ones.
     Many(u8),
     Read(usize),
@@ -170,7 +170,7 @@ fn line() -> impl Strategy<Value = Line> {
         4 => any::<u8>().prop_map(Line::Values),
         8 => (0..99_usize, 0..99_usize).prop_map(|(a, b)| Line::Add(a, b)),
         2 => (0..99_usize).prop_map(Line::Copy),
-        1 => (0..99_usize).prop_map(Line::Zero),
+        1 => Just(Line::Zero),
         1 => any::<u8>().prop_map(Line::Many),
         1 => (0..99_usize).prop_map(Line::Read),
         1 => (0..99_usize).prop_map(Line::Keep),
@@ -215,7 +215,7 @@ fn run(runtime: &dyn Runtime, program: &[Line], step: u8, kept: &mut Made) -> Re
                 runtime.copy(from.pointer(), to.pointer(), BYTES)?;
                 (to, x.clone())
             }
-            Line::Zero(_) => {
+            Line::Zero => {
                 let to = runtime.allocate(BYTES)?;
                 runtime.zero(to.pointer(), BYTES)?;
                 (to, vec![0; BYTES])
@@ -288,7 +288,7 @@ fn a_replay_starts_a_few_graphs_and_nothing_else() {
 fn a_change_keeps_what_came_before_it() {
     let plain = Plain::new(true);
     let recorder = Recorder::new(Arc::new(plain.clone()));
-    let mut once = |n: usize| {
+    let once = |n: usize| {
         recorder.repeat(7, &mut || run(&recorder, &adds(n), 1, &mut Vec::new()).unwrap()).unwrap();
         (plain.0.commands.swap(0, Ordering::Relaxed), plain.0.starts.swap(0, Ordering::Relaxed))
     };
@@ -340,7 +340,7 @@ fn other_threads_and_runs_within_runs_are_carried_out() {
 fn failures_come_back_and_leave_the_recorder_usable() {
     let plain = Plain::new(true);
     let recorder = Recorder::new(Arc::new(plain.clone()));
-    let mut once = |n: usize, step: u8| {
+    let once = |n: usize, step: u8| {
         let (mut kept, mut outcome) = (Vec::new(), Ok(()));
         let repeated = recorder.repeat(7, &mut || outcome = run(&recorder, &adds(n), step, &mut kept));
         repeated.and(outcome)?;

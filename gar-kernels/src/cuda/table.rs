@@ -48,4 +48,20 @@ impl Kernels {
     pub fn cuda(ordinal: usize) -> crate::Result<Self> {
         Ok(Self::from(Cuda::new(Arc::new(super::Recorder::new(Arc::new(super::Driver::open(ordinal)?))))))
     }
+
+    /// The same kernels compiled for the host and run there, to prove them without a GPU; [`Cuda`] and
+    /// [`Emulator`](super::Emulator) give more choice.
+    ///
+    /// ```no_run
+    /// use gar_kernels::{Kernels, cuda::EmulatorOptions};
+    /// let kernels = Kernels::emulated(EmulatorOptions::default())?;
+    /// # Ok::<(), gar_kernels::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) where there is no C++ compiler.
+    #[cfg(feature = "emulator")]
+    pub fn emulated(options: super::EmulatorOptions) -> crate::Result<Self> {
+        Ok(Self::from(Cuda::new(super::Emulator::start(options)?)))
+    }
 }
