@@ -11,7 +11,7 @@ const OP: &str = "attention";
 /// Lanes of a warp, and rows of a block of the plain kernels.
 pub(super) const WARP: usize = 32;
 /// Largest head: accumulators of more do not fit into registers.
-pub(super) const MOST_HEAD_DIM: usize = 128;
+const MOST_HEAD_DIM: usize = 128;
 static SOURCE: Source = Source { name: OP, text: include_str!("attention.cu") };
 
 /// What a block of the fast kernel takes at once.
@@ -139,8 +139,13 @@ impl Attention for FlashAttention {
     }
 }
 
+/// Whether kernels take heads of this size.
+pub(super) fn is_head(head_dim: usize) -> bool {
+    head_dim.is_multiple_of(8) && (8..=MOST_HEAD_DIM).contains(&head_dim)
+}
+
 pub(super) fn check_head(op: &'static str, q: &Tensor, head_dim: usize) -> Result<()> {
-    if head_dim % 8 == 0 && (8..=MOST_HEAD_DIM).contains(&head_dim) {
+    if is_head(head_dim) {
         return Ok(());
     }
     Err(Error::shape(op, "q", format!("[B, L, H, d] with d a multiple of 8 up to {MOST_HEAD_DIM}"), q.shape()))

@@ -4,7 +4,7 @@
 //! scalars stay the same until the table or the number of shares doubles, so that a decoder's steps repeat.
 use super::{
     Argument, Cuda, Kernel, Launch, Source,
-    attention::{FlashTile, HEAD_DIMS, MOST_HEAD_DIM, WARP, base_two, check_head},
+    attention::{FlashTile, HEAD_DIMS, WARP, base_two, check_head, is_head},
     kv_cache::{CudaCache, PAGE},
     launch::int,
 };
@@ -23,8 +23,7 @@ static SOURCE: Source = Source { name: OP, text: include_str!("cached_attention.
 impl CachedAttention for Cuda {
     /// Heads of a multiple of 8 up to 128, stored in the type of this table's activations.
     fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
-        let fits = spec.head_dim % 8 == 0 && (8..=MOST_HEAD_DIM).contains(&spec.head_dim);
-        if spec.kv_heads == 0 || !fits {
+        if spec.kv_heads == 0 || !is_head(spec.head_dim) {
             let found = format!("{} heads of {}", spec.kv_heads, spec.head_dim);
             return Err(Error::value(OP, "cache", "at least one head of a multiple of 8 up to 128", found));
         }
