@@ -15,6 +15,36 @@ pub(crate) use file::MappedFile;
 
 use crate::{DType, Error, Result, Tensor};
 
+/// A tensor of a checkpoint.
+#[derive(Clone, Debug)]
+enum Stored {
+    File(Entry),
+    Memory(Tensor),
+}
+
+impl Stored {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::File(entry) => &entry.shape,
+            Self::Memory(tensor) => tensor.shape(),
+        }
+    }
+
+    fn dtype(&self) -> DType {
+        match self {
+            Self::File(entry) => entry.dtype,
+            Self::Memory(tensor) => tensor.dtype(),
+        }
+    }
+
+    fn tensor(&self) -> Result<Tensor> {
+        match self {
+            Self::File(entry) => entry.tensor(),
+            Self::Memory(tensor) => Ok(tensor.clone()),
+        }
+    }
+}
+
 /// The tensors of a checkpoint whose names begin with a prefix.
 ///
 /// ```no_run
@@ -25,7 +55,7 @@ use crate::{DType, Error, Result, Tensor};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Weights {
-    index: Arc<BTreeMap<String, Entry>>,
+    index: Arc<BTreeMap<String, Stored>>,
     /// The directory or file, for messages.
     path: Arc<PathBuf>,
     prefix: String,
@@ -57,7 +87,14 @@ impl Weights {
         } else {
             file::read_sharded(path, &index)?
         };
-        Ok(Self { index: Arc::new(entries), path: Arc::new(path.to_path_buf()), prefix: String::new() })
+        let index = entries.into_iter().map(|(name, entry)| (name, Stored::File(entry))).collect();
+        Ok(Self { index: Arc::new(index), path: Arc::new(path.to_path_buf()), prefix: String::new() })
+    }
+
+    /// A checkpoint whose tensors are in memory, on the host: loading shares their storage. `path` is for messages.
+    pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>, path: &Path) -> Self {
+        let index = tensors.into_iter().map(|(name, tensor)| (name, Stored::Memory(tensor))).collect();
+        Self { index: Arc::new(index), path: Arc::new(path.to_path_buf()), prefix: String::new() }
     }
 
     /// The tensors under `prefix.`; an empty prefix is this scope itself.
@@ -80,16 +117,19 @@ impl Weights {
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let entry = self.entry(name)?;
         let wrong = |expected: String, found: String| Error::Checkpoint {
-            path: entry.file.path().to_path_buf(),
+            path: match entry {
+                Stored::File(entry) => entry.file.path().to_path_buf(),
+                Stored::Memory(_) => self.path.to_path_buf(),
+            },
             what: format!("tensor {:?}", self.full_name(name)),
             expected,
             found,
         };
-        if entry.shape != shape {
-            return Err(wrong(format!("{shape:?}"), format!("{:?}", entry.shape)));
+        if entry.shape() != shape {
+            return Err(wrong(format!("{shape:?}"), format!("{:?}", entry.shape())));
         }
-        if !entry.dtype.is_float() {
-            return Err(wrong("f32, f16 or bf16".into(), entry.dtype.to_string()));
+        if !entry.dtype().is_float() {
+            return Err(wrong("f32, f16 or bf16".into(), entry.dtype().to_string()));
         }
         let tensor = entry.tensor()?;
         match file::first_not_finite(&tensor)? {
@@ -103,7 +143,7 @@ impl Weights {
     /// # Errors
     /// [`Error::MissingTensor`].
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
-        Ok(&self.entry(name)?.shape)
+        Ok(self.entry(name)?.shape())
     }
 
     /// Every tensor of this scope, by name.
@@ -111,7 +151,7 @@ impl Weights {
         self.index
             .range(self.prefix.clone()..)
             .take_while(|(name, _)| name.starts_with(&self.prefix))
-            .map(|(name, entry)| TensorInfo { name: name.clone(), dtype: entry.dtype, shape: entry.shape.clone() })
+            .map(|(name, entry)| TensorInfo { name: name.clone(), dtype: entry.dtype(), shape: entry.shape().to_vec() })
     }
 
     /// The checkpoint's directory or file.
@@ -123,7 +163,7 @@ impl Weights {
         format!("{}{name}", self.prefix)
     }
 
-    fn entry(&self, name: &str) -> Result<&Entry> {
+    fn entry(&self, name: &str) -> Result<&Stored> {
         let name = self.full_name(name);
         self.index.get(&name).ok_or_else(|| Error::MissingTensor { name, path: self.path.to_path_buf() })
     }
