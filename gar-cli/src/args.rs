@@ -8,6 +8,7 @@ use gar_core::ReplayBoxes;
 
 use crate::init::Preset;
 use crate::regions::RegionArgs;
+use crate::train::TrainArgs;
 
 /// Shown at the end of every help text.
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure at run time, 2 wrong usage.";
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     /// Write every intermediate of one case as whole tensors, to debug a port or a kernel
     #[command(after_help = EXIT_CODES)]
     Trace(TraceArgs),
+    /// Fine-tune a checkpoint on samples in the released schema, as a TOML file says; an interrupted run goes on
+    #[command(after_help = EXIT_CODES)]
+    Train(TrainArgs),
     /// Print a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions(CompletionsArgs),

@@ -12,6 +12,9 @@ pub(crate) enum Error {
     /// The model, its files or what it was asked.
     #[error(transparent)]
     Core(#[from] gar_core::Error),
+    /// A training run.
+    #[error(transparent)]
+    Train(#[from] gar_train::Error),
     /// A region flag that parsed but gives no mask.
     #[error("--{flag}: {source}")]
     Region { flag: &'static str, source: gar_core::prompt::Error },

@@ -17,6 +17,7 @@ mod regions;
 mod report;
 mod session;
 mod trace;
+mod train;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args, &console),
         Command::Trace(args) => trace::run(args, &console),
+        Command::Train(args) => train::run(args, &console),
         Command::Completions(args) => completions::run(args),
     };
     match done {

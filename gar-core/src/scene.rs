@@ -133,11 +133,12 @@ impl Scene {
         let mut embeds = parts.decoder.embed(k, &ids[range.clone()])?;
         let (rows, width) = self.features.tokens.as_rows();
         let image = self.features.tokens.reshape(&[rows, width])?;
-        let pieces = std::iter::once((&layout.image, &image))
-            .chain(self.slots.iter().zip(&self.replay).filter_map(|(slot, replay)| {
+        let pieces = std::iter::once((&layout.image, &image)).chain(self.slots.iter().zip(&self.replay).filter_map(
+            |(slot, replay)| {
                 let (_, place) = layout.regions.iter().find(|(shown, _)| shown == slot)?;
                 Some((place, replay))
-            }));
+            },
+        ));
         for (place, features) in pieces {
             let (start, end) = (place.start.max(range.start), place.end.min(range.end));
             if start < end {

@@ -1,7 +1,9 @@
 //! What a run does. Two runs of one configuration on the same samples give the same bytes.
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
-use crate::{OptimizerConfig, Part};
+use crate::{Error, OptimizerConfig, Part, Result};
 
 /// Settings of a run; they are saved with it, and a run resumes only under the same ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +64,99 @@ impl RunConfig {
         match at_least_one.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Some(format!("`{key}`: expected at least 1, found 0")),
             None => self.optimizer.fault(),
+        }
+    }
+}
+
+/// A configuration file: what is trained, on what, where to. Paths start from the file's folder.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainFile {
+    /// Checkpoint directory to begin with.
+    pub model: PathBuf,
+    /// JSON Lines in the released schema.
+    pub data: PathBuf,
+    /// Folder for checkpoints, the loss curve and, at the end, the trained model.
+    pub out: PathBuf,
+    /// Orders the samples.
+    #[serde(default)]
+    pub seed: u64,
+    /// The run.
+    pub run: RunConfig,
+    /// Losses on other samples while training.
+    #[serde(default)]
+    pub evaluation: Option<EvaluationConfig>,
+}
+
+/// When and on what a run is evaluated.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// JSON Lines in the released schema; all samples are read.
+    pub data: PathBuf,
+    /// Steps between two evaluations.
+    pub every: u64,
+}
+
+impl TrainFile {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Config`] with the line of what is missing, unknown or without sense.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let wrong = |reason: String| Error::Config { path: path.to_path_buf(), reason };
+        let mut file: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        if let Some(reason) = file.run.fault() {
+            return Err(wrong(reason));
+        }
+        if file.evaluation.as_ref().is_some_and(|evaluation| evaluation.every == 0) {
+            return Err(wrong("`evaluation.every`: expected at least 1, found 0".into()));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let paths = [&mut file.model, &mut file.data, &mut file.out].into_iter();
+        for path in paths.chain(file.evaluation.iter_mut().map(|evaluation| &mut evaluation.data)) {
+            *path = folder.join(&*path);
+        }
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<TrainFile> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.toml");
+        std::fs::write(&path, text).unwrap();
+        TrainFile::read(&path)
+    }
+
+    const PLAIN: &str = "model = 'm'\ndata = 'd.jsonl'\nout = '/o'\n[run]\nsteps = 10\n";
+
+    #[test]
+    fn a_file_states_little_and_means_the_paper() {
+        let file = read(PLAIN).unwrap();
+        assert!(file.model.ends_with("m") && file.model.is_absolute() && file.out == Path::new("/o"));
+        assert_eq!(file.run, RunConfig::new(10));
+        let file = read(&format!("{PLAIN}freeze = ['tower', 'mask']\n[run.optimizer]\nlr = 0.5\n")).unwrap();
+        assert_eq!((file.run.freeze, file.run.optimizer.lr), (vec![Part::Tower, Part::Mask], 0.5));
+    }
+
+    #[test]
+    fn what_a_file_may_not_say_is_named() {
+        for (text, named) in [
+            (format!("{PLAIN}stesp = 3\n"), "stesp"),
+            (format!("{PLAIN}[run.optimizer]\nlearning_rate = 3\n"), "learning_rate"),
+            (format!("{PLAIN}[evaluation]\ndata = 'x'\nevery = 0\n"), "evaluation.every"),
+            (format!("{PLAIN}freeze = ['eyes']\n"), "eyes"),
+            (PLAIN.replace("steps = 10", "steps = 0"), "steps"),
+            (PLAIN.replace("data = 'd.jsonl'", ""), "data"),
+            ("[".into(), "line 1"),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(error.contains(named) && error.contains("train.toml"), "{named}: {error}");
         }
     }
 }

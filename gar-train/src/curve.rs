@@ -35,7 +35,8 @@ impl History {
             let share = f64::from(i) / 4.0;
             let (at, loss, step) = (y(top * share), top * share, last as f64 * share);
             let _ = writeln!(svg, "<path d=\"M{left} {at:.1}H{}\" stroke=\"#ddd\"/>", WIDTH - right);
-            let _ = writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{loss:.2}</text>", left - 6.0, at + 4.0);
+            let _ =
+                writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{loss:.2}</text>", left - 6.0, at + 4.0);
             let (x, foot) = (x(step), HEIGHT - below + 18.0);
             let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{foot}\" text-anchor=\"middle\">{step:.0}</text>");
         }
@@ -43,7 +44,10 @@ impl History {
             [(&training, "#bbb", 1.0), (&smooth, "#1f6fb4", 2.0), (&evaluation, "#e07b1a", 2.0)]
         {
             let points = line(points);
-            let _ = writeln!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"/>");
+            let _ = writeln!(
+                svg,
+                "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"/>"
+            );
         }
         let middle = (left + WIDTH - right) / 2.0;
         let _ = writeln!(svg, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">step</text>", HEIGHT - 6.0);
@@ -71,7 +75,10 @@ mod tests {
         let evaluation = vec![Point { step: 2, loss: 2.0 }, Point { step: 4, loss: f64::NAN }];
         let svg = History { training, evaluation }.svg();
         assert!(svg.contains("<text x=\"50\" y=\"28.0\" text-anchor=\"end\">4.00</text>"), "{svg}");
-        assert!(svg.contains("704.0,246.0 ") && !svg.contains("NaN"), "the last step at the right, at a quarter: {svg}");
+        assert!(
+            svg.contains("704.0,246.0 ") && !svg.contains("NaN"),
+            "the last step at the right, at a quarter: {svg}"
+        );
         assert!(History::default().svg().ends_with("</svg>\n"));
     }
 }

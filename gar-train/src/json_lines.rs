@@ -108,7 +108,9 @@ impl JsonLines {
         let regions = RegionSet::numbered(masks).map_err(gar_core::Error::from)?;
         let mut conversation = Vec::new();
         for pair in line.conversations.chunks(2) {
-            let [human, gpt] = pair else { return Err(wrong("an answer to every question", "a question alone".into())) };
+            let [human, gpt] = pair else {
+                return Err(wrong("an answer to every question", "a question alone".into()));
+            };
             if (human.from, gpt.from) != (Speaker::Human, Speaker::Gpt) {
                 return Err(wrong("human and gpt in turn", "another order".into()));
             }

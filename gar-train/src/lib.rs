@@ -34,9 +34,10 @@ mod sample;
 mod tape;
 mod trainer;
 
-pub use config::RunConfig;
+pub use config::{EvaluationConfig, RunConfig, TrainFile};
 pub use error::{Error, Result};
 pub use json_lines::JsonLines;
+pub use objective::{Loss, loss};
 pub use optimizer::{Moments, OptimizerConfig, adamw, norm};
 pub use parameters::{Parameters, Part};
 pub use sample::{Sample, Samples};

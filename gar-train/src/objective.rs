@@ -3,19 +3,21 @@ use gar_core::{GarModel, Transcript, kernels::Tensor, llm::Sequence};
 
 use crate::{Error, Result, Sample, Tape};
 
-/// The loss of one sample, as a sum over tokens.
-pub(crate) struct Loss {
-    pub(crate) sum: f64,
-    pub(crate) tokens: usize,
-    /// [1], at the end of the tape.
-    pub(crate) node: Tensor,
+/// The loss of one sample.
+pub struct Loss {
+    /// Sum of the cross-entropies in nats.
+    pub sum: f64,
+    /// Tokens of answers.
+    pub tokens: usize,
+    /// The sum as a tensor [1], for [`Tape::backward`].
+    pub node: Tensor,
 }
 
 /// The loss of one sample; `model` computes with the tape's table.
 ///
 /// The picture and what all conversations begin with are read once; the rests are read together, padded to the longest.
 /// Padding stands behind what counts, and attention is causal, so it has no influence.
-pub(crate) fn forward(model: &GarModel, tape: &Tape, sample: &Sample) -> Result<Loss> {
+pub fn loss(model: &GarModel, tape: &Tape, sample: &Sample) -> Result<Loss> {
     if sample.conversations.is_empty() || sample.conversations.iter().any(Vec::is_empty) {
         return Err(Error::NoAnswers);
     }

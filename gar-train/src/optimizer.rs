@@ -29,7 +29,8 @@ impl Default for OptimizerConfig {
 impl OptimizerConfig {
     /// What makes no sense in it, if anything.
     pub(crate) fn fault(&self) -> Option<String> {
-        let refuse = |key: &str, expected: &str, found: f64| Some(format!("`{key}`: expected {expected}, found {found}"));
+        let refuse =
+            |key: &str, expected: &str, found: f64| Some(format!("`{key}`: expected {expected}, found {found}"));
         match *self {
             Self { lr, .. } if !(lr > 0.0 && lr.is_finite()) => refuse("lr", "a positive number", lr),
             Self { betas: [b, _], .. } | Self { betas: [_, b], .. } if !(0.0..1.0).contains(&b) => {

@@ -121,7 +121,7 @@ impl Trainer {
         let each = |sample: &Sample| {
             // Nothing is watched, so nothing is noted.
             let (kernels, tape) = Tape::wrap(model.kernels().clone());
-            objective::forward(&model.with_kernels(kernels), &tape, sample)
+            objective::loss(&model.with_kernels(kernels), &tape, sample)
         };
         let losses = samples.par_iter().map(each).collect::<Result<Vec<_>>>()?;
         let tokens: usize = losses.iter().map(|loss| loss.tokens).sum();
@@ -198,6 +198,10 @@ impl Trainer {
         let values = self.parameters.trained().map(|(_, t)| t.to_f32_vec());
         let mut values = values.collect::<gar_core::kernels::Result<Vec<_>>>()?;
         adamw(&optimizer, rate, step, (mean * shrink) as f32, &mut values, &gradients, &mut self.moments);
+        let names = self.parameters.trained().map(|(name, _)| name);
+        if let Some((name, _)) = names.zip(&values).find(|(_, v)| v.iter().any(|v| !v.is_finite())) {
+            return Err(Error::NotFinite { step, position: first, tensor: format!("the new weights of {name:?}") });
+        }
         self.parameters.replace(values)?;
         self.step = step;
         let loss = sum * mean;
@@ -210,7 +214,7 @@ impl Trainer {
         let sample = samples.sample(position)?;
         let (kernels, tape) = Tape::wrap(model.kernels().clone());
         tape.watch(self.parameters.trained().map(|(_, tensor)| tensor));
-        let loss = objective::forward(&model.with_kernels(kernels), &tape, &sample)?;
+        let loss = objective::loss(&model.with_kernels(kernels), &tape, &sample)?;
         if !loss.sum.is_finite() {
             let tensor = match tape.first_not_finite()? {
                 Some((at, op)) => format!("the output of {op}, operation {at} of the sample"),

@@ -4,7 +4,7 @@
 
 The model is that of `reference.py`, in float32. The answer stands behind the prompt with the stop token at its end; the loss
 is the sum of the cross-entropies of its tokens. After the first gradients, five steps of torch.optim.AdamW follow on the
-same case (mean loss), with the gradients clipped to norm 1.
+same case (mean loss): gradients clipped to norm 1, one step of warm-up, then transformers' cosine.
 
 | name | is |
 |---|---|
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from transformers import get_cosine_schedule_with_warmup
 
 from reference import Gar
 
@@ -70,7 +71,7 @@ def main():
     gar = Gar(args.model)
     case = json.loads((args.model / "cases" / f"{args.case}.json").read_text())
     with torch.no_grad():
-        scene = gar.scene(case, args.model.parent / "images")
+        scene = gar.scene(case, args.model.parent)
     stop = gar.tokenizer.convert_tokens_to_ids("<|eot_id|>")
     answer = torch.tensor(gar.tokenizer.encode(args.answer, add_special_tokens=False) + [stop])
     ids = torch.cat([scene.input_ids, answer])
@@ -78,6 +79,7 @@ def main():
     gar.mask_kernel = torch.nn.Parameter(gar.mask_kernel)
     weights = {name: w.requires_grad_() for name, w in named(gar).items()}
     optimizer = torch.optim.AdamW(weights.values(), lr=RATE, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01)
+    schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=1, num_training_steps=STEPS)
     losses, tensors = [], {"answer": answer.int()}
     for step in range(STEPS + 1):
         optimizer.zero_grad()
@@ -93,6 +95,7 @@ def main():
                     w.grad /= len(answer)
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
+        schedule.step()
     tensors |= {f"after.{name}": probe(w) for name, w in weights.items()}
     tensors["losses"] = torch.tensor(losses)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 //! A task takes one key/value head of one sequence with the query heads that share it. With P the softmax weights and
 //! dP = dy·vᵀ: dv = Pᵀ·dy, dS = P ⊙ (dP − rowsum(P ⊙ dP)), dq = scale·dS·k, dk = scale·dSᵀ·q.
 use gar_core::kernels::ops::{AttentionDims, AttentionSpec, Mask};
-use ndarray::{Array2, ArrayView2, linalg::general_mat_mul, s};
+use ndarray::{Array2, ArrayView2, Axis, Slice, linalg::general_mat_mul};
 use rayon::prelude::*;
 
 use super::math::{exp_negative, vectorize};
@@ -79,8 +79,9 @@ fn one_head(
             Mask::Causal { offset } => offset + start + row + 1,
         };
         let seen = visible(end - start - 1);
-        let (q, dy) = (q.slice(s![start..end, ..]), dy.slice(s![start..end, ..]));
-        let (k, v) = (k.slice(s![..seen, ..]), v.slice(s![..seen, ..]));
+        let (block, before) = (Slice::from(start..end), Slice::from(..seen));
+        let (q, dy) = (q.slice_axis(Axis(0), block), dy.slice_axis(Axis(0), block));
+        let (k, v) = (k.slice_axis(Axis(0), before), v.slice_axis(Axis(0), before));
         let mut weights = Array2::zeros((end - start, seen));
         general_mat_mul(spec.scale, &q, &k.t(), 0.0, &mut weights);
         for (row, mut weights) in weights.outer_iter_mut().enumerate() {
@@ -88,15 +89,15 @@ fn one_head(
                 softmax(weights, visible(row));
             }
         }
-        general_mat_mul(1.0, &weights.t(), &dy, 1.0, &mut part.v.slice_mut(s![..seen, ..]));
+        general_mat_mul(1.0, &weights.t(), &dy, 1.0, &mut part.v.slice_axis_mut(Axis(0), before));
         let mut slope = Array2::zeros(weights.dim());
         general_mat_mul(1.0, &dy, &v.t(), 0.0, &mut slope);
         for (mut slope, weights) in slope.outer_iter_mut().zip(weights.outer_iter()) {
             let along: f32 = slope.iter().zip(weights).map(|(s, w)| s * w).sum();
             slope.zip_mut_with(&weights, |s, w| *s = w * (*s - along));
         }
-        general_mat_mul(spec.scale, &slope, &k, 0.0, &mut dq.slice_mut(s![start..end, ..]));
-        general_mat_mul(spec.scale, &slope.t(), &q, 1.0, &mut part.k.slice_mut(s![..seen, ..]));
+        general_mat_mul(spec.scale, &slope, &k, 0.0, &mut dq.slice_axis_mut(Axis(0), block));
+        general_mat_mul(spec.scale, &slope.t(), &q, 1.0, &mut part.k.slice_axis_mut(Axis(0), before));
     }
     dq
 }

@@ -37,8 +37,7 @@ pub(super) fn exp_negative(x: f32) -> f32 {
 pub(super) fn normal(x: f32) -> (f32, f32) {
     let e = exp_negative(-0.5 * x * x);
     let t = 1.0 / (1.0 + 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2 * x.abs());
-    let p = t
-        * (0.254_829_6 + t * (-0.284_496_72 + t * (1.421_413_8 + t * (-1.453_152 + t * 1.061_405_4))));
+    let p = t * (0.254_829_6 + t * (-0.284_496_72 + t * (1.421_413_8 + t * (-1.453_152 + t * 1.061_405_4))));
     let upper = 0.5 * p * e;
     let density = e * 0.398_942_3;
     (if x >= 0.0 { 1.0 - upper } else { upper }, density)
@@ -89,7 +88,8 @@ mod tests {
         }
         assert_eq!((exp_negative(0.0), exp_negative(-1e6), exp_negative(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
         // Printed values of Φ.
-        for (x, exact) in [(0.0, 0.5), (1.0, 0.841_344_75), (-1.0, 0.158_655_25), (2.5, 0.993_790_33), (-4.0, 3.167e-5)] {
+        for (x, exact) in [(0.0, 0.5), (1.0, 0.841_344_75), (-1.0, 0.158_655_25), (2.5, 0.993_790_33), (-4.0, 3.167e-5)]
+        {
             assert!((f64::from(normal(x).0) - exact).abs() < 2e-7, "Φ({x}) = {}", normal(x).0);
         }
         assert!((normal(0.0).1 - 0.398_942_3).abs() < 1e-7);

@@ -85,7 +85,13 @@ impl Node {
 }
 
 /// `a·bᵀ` of matrices on the host.
-pub(super) fn product(k: &Kernels, a: Vec<f32>, a_shape: [usize; 2], b: Vec<f32>, b_shape: [usize; 2]) -> Result<Vec<f32>> {
+pub(super) fn product(
+    k: &Kernels,
+    a: Vec<f32>,
+    a_shape: [usize; 2],
+    b: Vec<f32>,
+    b_shape: [usize; 2],
+) -> Result<Vec<f32>> {
     let (a, b) = (Tensor::from_vec(a, &a_shape)?, Tensor::from_vec(b, &b_shape)?);
     let (a, b) = (k.device.upload(&a)?, k.device.upload(&b)?);
     host(k, &k.matmul.matmul(&a, &b, Default::default())?)

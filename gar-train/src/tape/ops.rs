@@ -28,9 +28,11 @@ impl Device for Tape {
         // On the CPU this is the tensor itself; elsewhere a copy, whose gradient is that of what was copied.
         if super::key(&output) != super::key(tensor) {
             let from = tensor.clone();
-            let back = || move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
-                g.add(&from, dy);
-                Ok(())
+            let back = || {
+                move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
+                    g.add(&from, dy);
+                    Ok(())
+                }
             };
             self.note("upload", &[Some(tensor)], &output, back);
         }
