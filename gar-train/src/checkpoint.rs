@@ -148,7 +148,7 @@ fn checkpoints(out: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Writes tensors of the host to one file and waits until they are on the disk.
-fn write_tensors(path: &Path, tensors: &[(String, &Tensor)]) -> Result<()> {
+pub(crate) fn write_tensors(path: &Path, tensors: &[(String, &Tensor)]) -> Result<()> {
     let other = |e: safetensors::SafeTensorError| match e {
         safetensors::SafeTensorError::IoError(e) => Error::io(path)(e),
         e => Error::io(path)(std::io::Error::other(e)),

@@ -12,7 +12,7 @@ use gar_core::{
 };
 use serde::Deserialize;
 
-use crate::{Error, Result, Sample, Samples};
+use crate::{Error, Result, Sample, Samples, fresh::mix};
 
 /// A file of samples, one object a line, in an order drawn anew for every pass through it.
 ///
@@ -142,12 +142,4 @@ impl Samples for JsonLines {
     fn sample(&self, position: u64) -> Result<Sample> {
         self.read(self.index(position))
     }
-}
-
-/// The output function of SplitMix64 (Steele, Lea & Flood, 2014).
-fn mix(x: u64) -> u64 {
-    let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

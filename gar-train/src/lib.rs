@@ -4,6 +4,7 @@
 //! * [`Trainer`] steps AdamW over a stream of [`Samples`]: cross-entropy on what the assistant says, gradients summed in
 //!   the order of the samples, so that neither threads nor an interruption change a bit.
 //! * [`Trainer::save`] and [`Trainer::resume`] keep a run on disk, [`Trainer::export`] writes the released layout.
+//! * [`fresh`] draws weights to begin with where there is no checkpoint.
 //! * [`JsonLines`] reads samples in the released schema.
 //!
 //! ```no_run
@@ -26,6 +27,7 @@ mod checkpoint;
 mod config;
 mod curve;
 mod error;
+pub mod fresh;
 mod json_lines;
 mod objective;
 mod optimizer;
