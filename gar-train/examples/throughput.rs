@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let config = RunConfig { batch: BATCH, at_once: 8, ..RunConfig::new(100) };
     let mut trainer = Trainer::new(model.clone(), &weights, config)?;
-    let stream = |_: u64| Ok(sample.clone());
+    let stream = |_: u64| -> gar_train::Result<Sample> { Ok(sample.clone()) };
     trainer.step(&stream)?;
     let (mut steps, mut forwards, mut tokens, started) = (Vec::new(), Vec::new(), 0, Instant::now());
     while started.elapsed().as_secs() < 20 || steps.len() < 3 {

@@ -126,6 +126,10 @@ impl Trainer {
         let losses = samples.par_iter().map(each).collect::<Result<Vec<_>>>()?;
         let tokens: usize = losses.iter().map(|loss| loss.tokens).sum();
         let loss = losses.iter().map(|loss| loss.sum).sum::<f64>() / tokens.max(1) as f64;
+        if !loss.is_finite() {
+            let at = losses.iter().position(|loss| !loss.sum.is_finite()).unwrap_or(0) as u64;
+            return Err(Error::NotFinite { step: self.step, position: at, tensor: "the loss of an evaluation".into() });
+        }
         self.history.evaluation.push(Point { step: self.step, loss });
         Ok(loss)
     }

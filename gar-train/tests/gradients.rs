@@ -3,14 +3,13 @@
 //! An output is reduced to one number by a product with fixed random coefficients, on the tape and in f64 alike. Central
 //! differences with h = 1e-4 are exact to about 1e-8 in f64; the tape computes in f32, so 1e-3 of the largest entry leaves
 //! room for the order of additions and none for a wrong term.
-use std::cell::RefCell;
-
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 use gar_kernels::{
     Kernels, Result, Tensor,
     laws::reference,
     ops::{
-        Activation, AttentionSpec, CacheSpec, Epilogue, Mask, NormKind, NormSpec, Pairing, PatchSpec, PoolSpec,
-        RoiAlignSpec, RotarySpec,
+        Activation, AttentionSpec, CacheSpec, Epilogue, KvCache, Mask, NormKind, NormSpec, Pairing, PatchSpec,
+        PoolSpec, RoiAlignSpec, RotarySpec,
     },
 };
 use gar_train::Tape;
@@ -58,20 +57,16 @@ fn judge(
         assert_eq!(y.len(), weights.len(), "{what}: length of the reference");
         y.iter().zip(&weights).map(|(y, w)| y * w).sum()
     };
-    for i in 0..inputs.len() {
-        let zeros = vec![0.0; inputs[i].len()];
-        let found = gradients.of(&tensors[i]).unwrap_or(&zeros).to_vec();
-        let stride = (inputs[i].len() / PROBES).max(1);
+    for (i, tensor) in tensors.iter().enumerate() {
+        let found = gradients.of(tensor).map_or(vec![0.0; tensor.len()], <[f32]>::to_vec);
+        let mut shifted = |at: usize, by: f64| {
+            *inputs[i].iter_mut().nth(at).unwrap() += by;
+            number(&inputs)
+        };
         let (mut off, mut largest) = (0.0_f64, 1e-6_f64);
-        for at in (0..inputs[i].len()).step_by(stride) {
-            let shifted = RefCell::new(&mut inputs);
-            let at_offset = |by: f64| {
-                let mut inputs = shifted.borrow_mut();
-                *inputs[i].iter_mut().nth(at).unwrap() += by;
-                number(&inputs)
-            };
-            let (up, down) = (at_offset(STEP), at_offset(-2.0 * STEP));
-            at_offset(STEP);
+        for at in (0..tensor.len()).step_by((tensor.len() / PROBES).max(1)) {
+            let (up, down) = (shifted(at, STEP), shifted(at, -2.0 * STEP));
+            shifted(at, STEP);
             let numeric = (up - down) / (2.0 * STEP);
             off = off.max((f64::from(found[at]) - numeric).abs());
             largest = largest.max(numeric.abs());
@@ -205,8 +200,11 @@ fn cached_attention_through_forks() {
             cached.attend(&t[0], &t[2], &t[1], &mut [alone.as_mut()], 0, 0.5)?;
             prefix.advance(3)?;
             let (mut first, mut second) = (prefix.fork()?, prefix.fork()?);
-            let caches = &mut [first.as_mut(), alone.as_mut(), second.as_mut()];
-            cached.attend(&t[3], &t[4], &t[5], caches, 0, 0.5)
+            let mut caches: Vec<&mut dyn KvCache> = Vec::new();
+            for cache in [&mut first, &mut alone, &mut second] {
+                caches.push(cache.as_mut());
+            }
+            cached.attend(&t[3], &t[4], &t[5], &mut caches, 0, 0.5)
         },
         |x| {
             let mut all = Vec::new();
@@ -247,7 +245,9 @@ fn pool_and_pointwise() {
         |k, t| k.pool.average_pool(&t[0], &spec),
         |x| reference::average_pool(&d3(&x[0]), &spec).into_iter().collect(),
     );
-    let pairs = |x: &[ArrayD<f64>], f: fn(f64, f64) -> f64| x[0].iter().zip(&x[1]).map(|(&a, &b)| f(a, b)).collect();
+    let pairs = |x: &[ArrayD<f64>], f: fn(f64, f64) -> f64| -> Vec<f64> {
+        x[0].iter().zip(&x[1]).map(|(&a, &b)| f(a, b)).collect()
+    };
     judge("add", &[&[3, 7], &[3, 7]], |k, t| k.pointwise.add(&t[0], &t[1]), |x| pairs(x, |a, b| a + b));
     judge(
         "add to itself",

@@ -1,4 +1,5 @@
 //! Runs on a fixture checkpoint: the loss falls, runs repeat and resume bit by bit, what cannot go on says why.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 use std::{fs, path::Path, path::PathBuf};
 
 use gar_core::{
@@ -146,7 +147,9 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint() {
 fn what_cannot_be_trained_on_says_why() {
     let mut trainer = trainer(config(2));
     let with = |conversations: Vec<Vec<Exchange>>| {
-        move |position: u64| Ok(Sample { conversations: conversations.clone(), ..sample(position)? })
+        move |position: u64| -> Result<Sample> {
+            Ok(Sample { conversations: conversations.clone(), ..sample(position)? })
+        }
     };
     let error = trainer.step(&with(vec![vec![]])).unwrap_err();
     assert!(matches!(error, Error::Sample { position: 0, .. }), "{error}");

@@ -35,7 +35,7 @@ impl Node {
             let z = host(k, before)?;
             if let Some(scale) = self.scale.as_ref().filter(|scale| g.wants(scale)) {
                 let after = host(k, &k.pointwise.gelu(before)?)?;
-                let products: Vec<f32> = dy.iter().zip(&after).map(|(d, a)| d * a).collect();
+                let products: Vec<f32> = dy.iter().zip(after.iter()).map(|(d, a)| d * a).collect();
                 g.add(scale, &column_sums(&products, n));
             }
             pointwise::gelu(&z, &mut t);
@@ -75,7 +75,8 @@ impl Node {
         }
         if g.wants(&self.x) {
             if let Some(scale) = &scale {
-                t.chunks_exact_mut(n.max(1)).for_each(|row| row.iter_mut().zip(scale).for_each(|(t, s)| *t *= s));
+                t.chunks_exact_mut(n.max(1))
+                    .for_each(|row| row.iter_mut().zip(scale.iter()).for_each(|(t, s)| *t *= s));
             }
             let wt = transpose(&host(k, &self.w)?, n, inner);
             g.give(&self.x, product(k, t, [m, n], wt, [inner, n])?);
@@ -94,5 +95,5 @@ pub(super) fn product(
 ) -> Result<Vec<f32>> {
     let (a, b) = (Tensor::from_vec(a, &a_shape)?, Tensor::from_vec(b, &b_shape)?);
     let (a, b) = (k.device.upload(&a)?, k.device.upload(&b)?);
-    host(k, &k.matmul.matmul(&a, &b, Default::default())?)
+    Ok(host(k, &k.matmul.matmul(&a, &b, Default::default())?)?.to_vec())
 }

@@ -133,7 +133,7 @@ impl Tape {
         }
         let mut all = Vec::with_capacity(shape.iter().product());
         for part in parts {
-            all.extend(host(&self.inner, part)?);
+            all.extend_from_slice(&host(&self.inner, part)?);
         }
         let output = self.inner.device.upload(&Tensor::from_vec(all, shape)?)?;
         let inputs: Vec<Option<&Tensor>> = parts.iter().map(Some).collect();

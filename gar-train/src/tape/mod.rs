@@ -10,6 +10,7 @@ mod ops;
 
 use std::{
     collections::HashSet,
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -150,7 +151,28 @@ impl Tape {
     }
 }
 
-/// The elements on the host in f32.
-pub(crate) fn host(k: &Kernels, tensor: &Tensor) -> Result<Vec<f32>> {
-    k.device.download(tensor)?.to_f32_vec()
+/// The elements of a tensor on the host in f32, shared with the tensor where they are f32 there already.
+pub(crate) enum Host {
+    Shared(Tensor),
+    Widened(Vec<f32>),
+}
+
+impl Deref for Host {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            // `host` looked that the elements are there.
+            Self::Shared(tensor) => tensor.host().unwrap_or_default(),
+            Self::Widened(values) => values,
+        }
+    }
+}
+
+pub(crate) fn host(k: &Kernels, tensor: &Tensor) -> Result<Host> {
+    let tensor = k.device.download(tensor)?;
+    match tensor.dtype() {
+        DType::F32 => tensor.host::<f32>().map(drop).map(|()| Host::Shared(tensor)),
+        _ => tensor.to_f32_vec().map(Host::Widened),
+    }
 }

@@ -113,11 +113,11 @@ impl Rotary for Tape {
             let (start, pairing) = (spec.start.to_vec(), spec.pairing);
             // A rotation's transpose is the rotation back.
             move |k: &Kernels, dy: &[f32], g: &mut Gradients| {
-                let back: Vec<f32> = host(k, &sin)?.into_iter().map(|s| -s).collect();
+                let back: Vec<f32> = host(k, &sin)?.iter().map(|s| -s).collect();
                 let sin = k.device.upload(&Tensor::from_vec(back, sin.shape())?)?;
                 let dy = k.device.upload(&Tensor::from_vec(dy.to_vec(), x.shape())?)?;
                 let spec = RotarySpec { cos: &cos, sin: &sin, start: &start, pairing };
-                g.give(&x, host(k, &k.rotary.rotary(&dy, &spec)?)?);
+                g.add(&x, &host(k, &k.rotary.rotary(&dy, &spec)?)?);
                 Ok(())
             }
         });
