@@ -12,6 +12,7 @@ use crate::precision::PrecisionArgs;
 use crate::quantize::QuantizeArgs;
 use crate::regions::RegionArgs;
 use crate::scene::SceneArgs;
+use crate::train::TrainArgs;
 
 /// Shown at the end of every help text.
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure at run time, 2 wrong usage.";
@@ -56,6 +57,9 @@ pub(crate) enum Command {
     /// Run benchmarks, score outputs, look at them
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Fine-tune a checkpoint on samples in the released schema, as a TOML file says; an interrupted run goes on
+    #[command(after_help = EXIT_CODES)]
+    Train(TrainArgs),
     /// Print a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions(CompletionsArgs),

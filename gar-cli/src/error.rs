@@ -21,6 +21,9 @@ pub(crate) enum Error {
     /// A benchmark, its files or a run of it.
     #[error(transparent)]
     Eval(#[from] gar_eval::Error),
+    /// A training run.
+    #[error(transparent)]
+    Train(#[from] gar_train::Error),
     /// A region flag that parsed but gives no mask.
     #[error("--{flag}: {source}")]
     Region { flag: &'static str, source: gar_core::prompt::Error },

@@ -20,6 +20,7 @@ mod report;
 mod scene;
 mod session;
 mod trace;
+mod train;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(args, &console),
         Command::Scene(args) => scene::run(args, &console),
         Command::Eval(command) => eval::run(command, &console),
+        Command::Train(args) => train::run(args, &console),
         Command::Completions(args) => completions::run(args),
     };
     match done {

@@ -59,6 +59,12 @@ pub enum Error {
         /// Tokens of the prompt.
         tokens: usize,
     },
+    /// The chat template does not let a conversation grow turn by turn, so that answers have no place of their own.
+    #[error("chat template: expected turn {turn} to begin with the text of the turns before, found another text")]
+    Turns {
+        /// Number of the exchange, from 0.
+        turn: usize,
+    },
     /// A case file for a trace does not hold together.
     #[error("{}: {reason}", path.display())]
     Case {

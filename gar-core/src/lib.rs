@@ -32,6 +32,7 @@ mod replay;
 mod request;
 mod scene;
 pub mod trace;
+mod transcript;
 
 pub use gar_kernels as kernels;
 pub use gar_llm as llm;
@@ -47,3 +48,4 @@ pub use region_model::RegionModel;
 pub use replay::{FeatureReplay, ImageFeatures, RegionEncoding, ReplayBoxes};
 pub use request::{Answer, AnswerOptions, RegionRequest, Timings};
 pub use scene::{Chat, Scene};
+pub use transcript::{Exchange, Said, Transcript};

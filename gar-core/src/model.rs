@@ -8,7 +8,7 @@ use std::{
 use gar_kernels::{Kernels, NoProgress, Progress, Tensor, Weights};
 use gar_llm::{ChatTemplate, Decoder, Llama, LlamaConfig, LlamaNames, Tokenizer, stop_tokens};
 use gar_prompt::{MaskEncoder, RegionSet};
-use gar_vision::{Image, ImageProcessor, PerceptionEncoder, Projector, TiledImage, VisionTower};
+use gar_vision::{Image, ImageProcessor, PerceptionEncoder, Projector, TiledImage, TowerSpec, VisionTower};
 use ndarray::Array3;
 
 use crate::{
@@ -23,7 +23,8 @@ pub struct GarModel {
     pub(crate) parts: Arc<Parts>,
 }
 
-/// What a model is made of.
+/// What a model is made of; cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) kernels: Kernels,
     pub(crate) config: GarConfig,
@@ -33,7 +34,7 @@ pub(crate) struct Parts {
     projector: Projector,
     pub(crate) encoding: Arc<dyn RegionEncoding>,
     form: Arc<dyn PromptForm>,
-    pub(crate) prompting: Prompting,
+    pub(crate) prompting: Arc<Prompting>,
     pub(crate) decoder: Arc<dyn Decoder>,
     pub(crate) stop_tokens: Vec<u32>,
     progress: Arc<dyn Progress>,
@@ -78,6 +79,36 @@ impl GarModel {
     /// The operations it computes with.
     pub fn kernels(&self) -> &Kernels {
         &self.parts.kernels
+    }
+
+    /// The same weights, computed with another table of operations of the same device: a tape, a checker.
+    #[must_use]
+    pub fn with_kernels(&self, kernels: Kernels) -> Self {
+        let parts = Parts { kernels, ..Parts::clone(&self.parts) };
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// The same architecture and text side with other weights, named as in a checkpoint. A tower or a decoder that was
+    /// put in by the builder gives way to the checkpoint's own.
+    ///
+    /// # Errors
+    /// A tensor that is missing, misshapen or not finite.
+    pub fn with_weights(&self, weights: &Weights) -> Result<Self> {
+        let Parts { kernels: k, config, .. } = self.parts.as_ref();
+        let TowerSpec { width, patch_size, .. } = config.tower.spec;
+        let parts = Parts {
+            mask_encoder: MaskEncoder::load(weights, k, width, patch_size)?,
+            tower: load_tower(weights, k, config)?,
+            projector: load_projector(weights, k, config)?,
+            decoder: Arc::new(Llama::load(weights, &LlamaNames::gar(), llama_config(config)?, k, &NoProgress)?),
+            ..Parts::clone(&self.parts)
+        };
+        Ok(Self { parts: Arc::new(parts) })
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &dyn Decoder {
+        self.parts.decoder.as_ref()
     }
 
     /// Encodes a picture with its regions once, to be asked many times.
@@ -237,24 +268,18 @@ impl GarBuilder {
         let tokenizer = Tokenizer::open(&directory)?;
         let template = ChatTemplate::open(&directory, &tokenizer)?
             .ok_or_else(|| gar_llm::Error::NoChatTemplate { dir: directory.clone() })?;
-        let prompting = Prompting::new(tokenizer, template, &config, Arc::clone(&form))?;
+        let prompting = Arc::new(Prompting::new(tokenizer, template, &config, Arc::clone(&form))?);
         let weights = Weights::open(&directory)?.converted_to(kernels.device.weight_type());
         let mask_encoder = MaskEncoder::load(&weights, &kernels, spec.width, spec.patch_size)?;
-        let mllm = weights.scope("mllm.model");
         progress.start("loading the tower", 1);
         let tower = match tower {
             Some(tower) => tower,
-            None => Arc::new(PerceptionEncoder::load(
-                &kernels,
-                config.tower.clone(),
-                &mllm.scope("vision_tower.timm_model"),
-            )?),
+            None => load_tower(&weights, &kernels, &config)?,
         };
-        let projector = mllm.scope("multi_modal_projector");
-        let projector = Projector::load(&kernels, spec, config.decoder_width, config.pooling, &projector)?;
+        let projector = load_projector(&weights, &kernels, &config)?;
         progress.advance(1);
         progress.finish();
-        let text = LlamaConfig::from_json(&config.text, "config.json: mllm_config.text_config")?;
+        let text = llama_config(&config)?;
         let stop_tokens = stop_tokens(&directory, &text.eos_token_ids)?;
         let decoder = match decoder {
             Some(decoder) => decoder,
@@ -286,4 +311,18 @@ impl GarBuilder {
         };
         Ok(GarModel { parts: Arc::new(parts) })
     }
+}
+
+fn load_tower(weights: &Weights, kernels: &Kernels, config: &GarConfig) -> Result<Arc<dyn VisionTower>> {
+    let scope = weights.scope("mllm.model.vision_tower.timm_model");
+    Ok(Arc::new(PerceptionEncoder::load(kernels, config.tower.clone(), &scope)?))
+}
+
+fn load_projector(weights: &Weights, kernels: &Kernels, config: &GarConfig) -> Result<Projector> {
+    let scope = weights.scope("mllm.model.multi_modal_projector");
+    Ok(Projector::load(kernels, config.tower.spec, config.decoder_width, config.pooling, &scope)?)
+}
+
+fn llama_config(config: &GarConfig) -> Result<LlamaConfig> {
+    Ok(LlamaConfig::from_json(&config.text, "config.json: mllm_config.text_config")?)
 }

@@ -50,11 +50,7 @@ impl Prompting {
 
     /// The first turn of a conversation: the image, the regions and a question.
     pub(crate) fn opening(&self, slots: &[usize], question: &str, counts: FeatureCounts) -> Result<Message> {
-        self.check(question)?;
-        // The label map was refused for slots that have neither.
-        let own = |slot: usize| self.crops.get(slot).map(|(_, text)| text.clone());
-        let crop = |slot| own(slot).or_else(|| self.form.crop_token(slot)).unwrap_or_default();
-        let text = user_text(slots, question, counts.region, crop)?;
+        let text = self.opening_text(slots, question, counts.region)?;
         Ok(Message::parts("user", [Part::Image, Part::Text(text)]))
     }
 
@@ -68,17 +64,40 @@ impl Prompting {
 
     /// Renders a conversation that begins with an opening.
     pub(crate) fn tokens(&self, messages: &[Message], slots: &[usize], counts: FeatureCounts) -> Result<PromptTokens> {
-        let text = self.template.render(messages, true)?;
-        let token = &self.image.1;
-        let found = text.matches(token.as_str()).count();
-        if found != 1 {
-            return Err(Error::ImagePlaceholder { token: token.clone(), found });
-        }
-        let text = text.replace(token.as_str(), &token.repeat(counts.image));
-        let ids = self.tokenizer.encode(&text, self.form.adds_special_tokens())?;
-        let crops: Vec<(usize, u32)> = slots.iter().filter_map(|&slot| Some((slot, self.crops.get(slot)?.0))).collect();
-        let layout = TokenLayout::find(&ids, self.image.0, counts.image, &crops, counts.region)?;
+        let ids = self.tokenizer.encode(&self.render(messages, true, counts)?, self.form.adds_special_tokens())?;
+        let layout = self.layout(&ids, slots, counts)?;
         Ok(PromptTokens { ids, layout })
+    }
+
+    /// The text of a conversation that begins with an opening, the image's token repeated for every feature.
+    pub(crate) fn render(&self, messages: &[Message], opens_answer: bool, counts: FeatureCounts) -> Result<String> {
+        let text = self.template.render(messages, opens_answer)?;
+        let token = &self.image.1;
+        match text.matches(token.as_str()).count() {
+            1 => Ok(text.replace(token.as_str(), &token.repeat(counts.image))),
+            found => Err(Error::ImagePlaceholder { token: token.clone(), found }),
+        }
+    }
+
+    /// Where the image and the regions stand in `ids`.
+    pub(crate) fn layout(&self, ids: &[u32], slots: &[usize], counts: FeatureCounts) -> Result<TokenLayout> {
+        let crops: Vec<(usize, u32)> = slots.iter().filter_map(|&slot| Some((slot, self.crops.get(slot)?.0))).collect();
+        Ok(TokenLayout::find(ids, self.image.0, counts.image, &crops, counts.region)?)
+    }
+
+    /// Those of `slots` whose crop tokens stand in `ids`.
+    pub(crate) fn shown(&self, ids: &[u32], slots: &[usize]) -> Vec<usize> {
+        let stands = |slot: &usize| self.crops.get(*slot).is_some_and(|(token, _)| ids.contains(token));
+        slots.iter().copied().filter(stands).collect()
+    }
+
+    /// The text of an opening: the regions, each with its crop tokens, and a question.
+    pub(crate) fn opening_text(&self, slots: &[usize], question: &str, region: usize) -> Result<String> {
+        self.check(question)?;
+        // The label map was refused for slots that have neither.
+        let own = |slot: usize| self.crops.get(slot).map(|(_, text)| text.clone());
+        let crop = |slot| own(slot).or_else(|| self.form.crop_token(slot)).unwrap_or_default();
+        Ok(user_text(slots, question, region, crop)?)
     }
 
     /// Refuses a question that would forge the prompt's own structure.

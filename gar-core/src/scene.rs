@@ -1,6 +1,6 @@
 //! A picture with regions, encoded once and asked many times.
 use std::{
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,9 +19,9 @@ use crate::{
 /// Every question after the first reuses the keys and values of what its prompt shares with the last one: the system
 /// text, the picture and the regions.
 pub struct Scene {
-    model: GarModel,
-    slots: Vec<usize>,
-    features: ImageFeatures,
+    pub(crate) model: GarModel,
+    pub(crate) slots: Vec<usize>,
+    pub(crate) features: ImageFeatures,
     /// [tokens, D] for each slot.
     replay: Vec<Tensor>,
     /// What encoding took.
@@ -117,7 +117,7 @@ impl Scene {
             None => decoder.sequence(kernels, decoder.context())?,
         };
         sequence.truncate(shared);
-        let embeds = self.embeds(&ids, &layout, shared)?;
+        let embeds = self.embeds(&ids, &layout, shared..ids.len())?;
         Ok(Prepared { ids, sequence, embeds, timings: self.timings })
     }
 
@@ -126,11 +126,11 @@ impl Scene {
         parts.prompting.tokens(messages, &self.slots, parts.counts(&self.features))
     }
 
-    /// Embeddings of `ids[from..]` with the features of the picture and of the regions in their places: [L − from, D].
-    pub(crate) fn embeds(&self, ids: &[u32], layout: &TokenLayout, from: usize) -> Result<Tensor> {
+    /// Embeddings of `ids[range]` with the features of the picture and of the regions in their places: [range, D].
+    pub(crate) fn embeds(&self, ids: &[u32], layout: &TokenLayout, range: Range<usize>) -> Result<Tensor> {
         let parts = &self.model.parts;
         let k = &parts.kernels;
-        let mut embeds = parts.decoder.embed(k, &ids[from..])?;
+        let mut embeds = parts.decoder.embed(k, &ids[range.clone()])?;
         let (rows, width) = self.features.tokens.as_rows();
         let image = self.features.tokens.reshape(&[rows, width])?;
         // A slot without a place has a form of its own in the text; see `PromptForm::crop_token`.
@@ -138,10 +138,10 @@ impl Scene {
         let regions = self.replays().filter_map(|(slot, replay)| Some((place(slot)?, replay)));
         let pieces = std::iter::once((&layout.image, &image)).chain(regions);
         for (place, features) in pieces {
-            let start = place.start.max(from);
-            if start < place.end {
-                let index: Vec<u32> = (start..place.end).map(|row| (row - from) as u32).collect();
-                let rows = features.rows(start - place.start..place.len())?;
+            let (start, end) = (place.start.max(range.start), place.end.min(range.end));
+            if start < end {
+                let index: Vec<u32> = (start..end).map(|row| (row - range.start) as u32).collect();
+                let rows = features.rows(start - place.start..end - place.start)?;
                 embeds = k.rows.scatter(&embeds, &index, &rows)?;
             }
         }
@@ -151,7 +151,7 @@ impl Scene {
     /// The prompt's tokens and embeddings for one question, for a trace.
     pub(crate) fn inside(&self, question: &str) -> Result<(Vec<u32>, Tensor)> {
         let PromptTokens { ids, layout } = self.tokens(&[self.opening(question)?])?;
-        let embeds = self.embeds(&ids, &layout, 0)?;
+        let embeds = self.embeds(&ids, &layout, 0..ids.len())?;
         Ok((ids, embeds))
     }
 

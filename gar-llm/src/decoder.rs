@@ -4,7 +4,7 @@ use std::any::Any;
 
 use gar_kernels::{Kernels, Tensor};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// A decoder-only language model. [`Llama`](crate::Llama) is one.
 ///
@@ -48,6 +48,33 @@ pub trait Decoder: Send + Sync {
     /// # Errors
     /// As [`prefill`](Self::prefill), or numbers of sequences and tokens that differ.
     fn step(&self, kernels: &Kernels, sequences: &mut [&mut dyn Sequence], tokens: &[u32]) -> Result<Tensor>;
+
+    /// Appends `embeds` [B, L, D] to B sequences in one pass → the hidden states of all new positions [B, L, D], which
+    /// [`logits`](Self::logits) turns into logits. Training and scoring need them; a decoder without them refuses.
+    ///
+    /// A failure leaves the sequences as they were.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn extend(&self, _: &Kernels, _: &mut [&mut dyn Sequence], _: &Tensor) -> Result<Tensor> {
+        Err(no_hidden_states())
+    }
+
+    /// Logits [n, V] of hidden states [n, D] that [`extend`](Self::extend) gave.
+    ///
+    /// # Errors
+    /// Another shape, or a failing operation.
+    fn logits(&self, _: &Kernels, _: &Tensor) -> Result<Tensor> {
+        Err(no_hidden_states())
+    }
+}
+
+fn no_hidden_states() -> Error {
+    Error::Mismatch {
+        what: "decoder",
+        expected: "one that gives the hidden states of every position".into(),
+        found: "one that gives the last position's logits only".into(),
+    }
 }
 
 /// Positions that a decoder has seen, with its keys and values.

@@ -222,3 +222,26 @@ fn answers_end_for_every_reason() {
     let full = model.generate(&ids(250, 0), &GenerateOptions::default(), &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!((full.tokens.len(), full.finish), (7, FinishReason::Length));
 }
+
+#[test]
+fn hidden_states_give_the_logits_of_every_position() {
+    let model = model("tied");
+    let (llama, k) = (model.llama(), model.kernels());
+    // Two sequences behind prefixes of different lengths, five more positions each in one pass.
+    let (mut first, mut second) = (read(&model, &ids(3, 1), 40).0, read(&model, &ids(9, 2), 40).0);
+    let (mut alone, mut other) = (first.fork().unwrap(), second.fork().unwrap());
+    let new = [ids(5, 3), ids(5, 4)];
+    let embeds = llama.embed(k, &new.concat()).unwrap().reshape(&[2, 5, llama.width()]).unwrap();
+    let hidden = llama.extend(k, &mut [first.as_mut(), second.as_mut()], &embeds).unwrap();
+    let logits = llama.logits(k, &hidden.reshape(&[10, llama.width()]).unwrap()).unwrap();
+    assert_eq!((first.len(), second.len(), logits.shape()), (8, 14, [10, llama.vocabulary()].as_slice()));
+    for (s, (sequence, new)) in [&mut alone, &mut other].into_iter().zip(&new).enumerate() {
+        for (i, &token) in new.iter().enumerate() {
+            let expected = append(&model, sequence.as_mut(), &[token]).unwrap();
+            close(&logits.rows(5 * s + i..5 * s + i + 1).unwrap().to_f32_vec().unwrap(), &expected);
+        }
+    }
+    let full = llama.extend(k, &mut [read(&model, &ids(3, 1), 7).0.as_mut()], &embeds.rows(0..1).unwrap());
+    assert!(matches!(full, Err(Error::Capacity { .. })), "five positions where four are left");
+    assert!(llama.extend(k, &mut [first.as_mut()], &embeds).is_err(), "two rows of embeddings for one sequence");
+}

@@ -6,7 +6,7 @@ use gar_kernels::{Kernels, Tensor, Weights};
 use crate::{Error, Result, TowerSpec};
 
 /// The multi-modal projector: Linear → GELU (erf) → Linear → average pooling of r×r patches.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Projector {
     linear1: [Tensor; 2],
     linear2: [Tensor; 2],

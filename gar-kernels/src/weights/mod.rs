@@ -17,6 +17,36 @@ pub use quantize::{SCALE, Stored};
 
 use crate::{DType, Error, Result, Tensor, bf16, f16};
 
+/// A tensor of a checkpoint.
+#[derive(Clone, Debug)]
+enum Held {
+    File(Entry),
+    Memory(Tensor),
+}
+
+impl Held {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::File(entry) => &entry.shape,
+            Self::Memory(tensor) => tensor.shape(),
+        }
+    }
+
+    fn dtype(&self) -> DType {
+        match self {
+            Self::File(entry) => entry.dtype,
+            Self::Memory(tensor) => tensor.dtype(),
+        }
+    }
+
+    fn tensor(&self) -> Result<Tensor> {
+        match self {
+            Self::File(entry) => entry.tensor(),
+            Self::Memory(tensor) => Ok(tensor.clone()),
+        }
+    }
+}
+
 /// The tensors of a checkpoint whose names begin with a prefix.
 ///
 /// ```no_run
@@ -27,7 +57,7 @@ use crate::{DType, Error, Result, Tensor, bf16, f16};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Weights {
-    index: Arc<BTreeMap<String, Entry>>,
+    index: Arc<BTreeMap<String, Held>>,
     /// The directory or file, for messages.
     path: Arc<PathBuf>,
     prefix: String,
@@ -61,7 +91,14 @@ impl Weights {
         } else {
             file::read_sharded(path, &index)?
         };
-        Ok(Self { index: Arc::new(entries), path: Arc::new(path.to_path_buf()), prefix: String::new(), dtype: None })
+        let index = entries.into_iter().map(|(name, entry)| (name, Held::File(entry))).collect();
+        Ok(Self { index: Arc::new(index), path: Arc::new(path.to_path_buf()), prefix: String::new(), dtype: None })
+    }
+
+    /// A checkpoint whose tensors are in memory, on the host: loading shares their storage. `path` is for messages.
+    pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>, path: &Path) -> Self {
+        let index = tensors.into_iter().map(|(name, tensor)| (name, Held::Memory(tensor))).collect();
+        Self { index: Arc::new(index), path: Arc::new(path.to_path_buf()), prefix: String::new(), dtype: None }
     }
 
     /// The tensors under `prefix.`; an empty prefix is this scope itself.
@@ -93,13 +130,16 @@ impl Weights {
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let entry = self.entry(name)?;
         let wrong = |expected: String, found: String| Error::Checkpoint {
-            path: entry.file.path().to_path_buf(),
+            path: match entry {
+                Held::File(entry) => entry.file.path().to_path_buf(),
+                Held::Memory(_) => self.path.to_path_buf(),
+            },
             what: format!("tensor {:?}", self.full_name(name)),
             expected,
             found,
         };
-        if entry.shape != shape {
-            return Err(wrong(format!("{shape:?}"), format!("{:?}", entry.shape)));
+        if entry.shape() != shape {
+            return Err(wrong(format!("{shape:?}"), format!("{:?}", entry.shape())));
         }
         if self.is_quantized(name) {
             let stored = self.clone().converted_to(None);
@@ -110,14 +150,14 @@ impl Weights {
                 Some(dtype) => convert(&widened(&levels, &steps)?, dtype),
             };
         }
-        if !entry.dtype.is_float() {
-            return Err(wrong("f32, f16 or bf16".into(), entry.dtype.to_string()));
+        if !entry.dtype().is_float() {
+            return Err(wrong("f32, f16 or bf16".into(), entry.dtype().to_string()));
         }
         let tensor = entry.tensor()?;
         if let Some(at) = file::first_not_finite(&tensor)? {
             return Err(wrong("finite entries".into(), format!("NaN or infinity at entry {at}")));
         }
-        let Some(dtype) = self.dtype.filter(|dtype| *dtype != entry.dtype) else { return Ok(tensor) };
+        let Some(dtype) = self.dtype.filter(|dtype| *dtype != entry.dtype()) else { return Ok(tensor) };
         let converted = convert(&tensor, dtype)?;
         match file::first_not_finite(&converted)? {
             Some(at) => Err(wrong(format!("entries that {dtype} can hold"), format!("a larger one at entry {at}"))),
@@ -127,7 +167,7 @@ impl Weights {
 
     /// Whether `name` is a matrix in 8 bits.
     pub fn is_quantized(&self, name: &str) -> bool {
-        let matrix = self.entry(name).is_ok_and(|entry| entry.dtype == DType::I8 && entry.shape.len() == 2);
+        let matrix = self.entry(name).is_ok_and(|entry| entry.dtype() == DType::I8 && entry.shape().len() == 2);
         matrix && self.contains(&format!("{name}{SCALE}"))
     }
 
@@ -136,7 +176,7 @@ impl Weights {
     /// # Errors
     /// [`Error::MissingTensor`].
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
-        Ok(&self.entry(name)?.shape)
+        Ok(self.entry(name)?.shape())
     }
 
     /// Every tensor of this scope, by name.
@@ -144,7 +184,7 @@ impl Weights {
         self.index
             .range(self.prefix.clone()..)
             .take_while(|(name, _)| name.starts_with(&self.prefix))
-            .map(|(name, entry)| TensorInfo { name: name.clone(), dtype: entry.dtype, shape: entry.shape.clone() })
+            .map(|(name, entry)| TensorInfo { name: name.clone(), dtype: entry.dtype(), shape: entry.shape().to_vec() })
     }
 
     /// The checkpoint's directory or file.
@@ -156,7 +196,7 @@ impl Weights {
         format!("{}{name}", self.prefix)
     }
 
-    fn entry(&self, name: &str) -> Result<&Entry> {
+    fn entry(&self, name: &str) -> Result<&Held> {
         let name = self.full_name(name);
         self.index.get(&name).ok_or_else(|| Error::MissingTensor { name, path: self.path.to_path_buf() })
     }

@@ -209,8 +209,8 @@ impl Llama {
         hasher.finish()
     }
 
-    /// `x` [B, D] → logits [B, V].
-    fn logits(&self, kernels: &Kernels, x: &Tensor) -> Result<Tensor> {
+    /// The final norm and the head: `x` [B, D] → logits [B, V].
+    fn head(&self, kernels: &Kernels, x: &Tensor) -> Result<Tensor> {
         let normed = self.rms_norm(kernels, x, &self.norm)?;
         Ok(kernels.matmul.matmul(&normed, &self.head, Epilogue::default())?)
     }
@@ -300,7 +300,7 @@ impl Decoder for Llama {
                 let x = self.layers(kernels, chunk, &mut [&mut *own])?.reshape(&[len, width])?;
                 last = x.rows(len - 1..len)?;
             }
-            self.logits(kernels, &last)
+            self.head(kernels, &last)
         };
         let logits = pass();
         if logits.is_err() {
@@ -326,7 +326,7 @@ impl Decoder for Llama {
         let mut pass = || -> Result<Tensor> {
             let x = self.embed(kernels, tokens)?.reshape(&[batch, 1, width])?;
             let x = self.layers(kernels, x, &mut own)?;
-            self.logits(kernels, &x.reshape(&[batch, width])?)
+            self.head(kernels, &x.reshape(&[batch, width])?)
         };
         let mut logits = Err(Error::EmptyPrompt);
         let repeated = kernels.device.repeat(self.step_key(&before), &mut || logits = pass());
@@ -337,6 +337,26 @@ impl Decoder for Llama {
             }
         }
         logits
+    }
+
+    fn extend(&self, kernels: &Kernels, sequences: &mut [&mut dyn Sequence], embeds: &Tensor) -> Result<Tensor> {
+        let [batch, rows, width] = embeds.dims("extend", "embeds")?;
+        embeds.expect_shape("extend", "embeds", &[sequences.len(), rows, self.config.hidden_size])?;
+        if rows == 0 || batch == 0 {
+            return Err(Error::EmptyPrompt);
+        }
+        let mut own = Vec::with_capacity(batch);
+        for sequence in sequences.iter_mut() {
+            own.push(self.own(&mut **sequence, rows)?);
+        }
+        let x = self.layers(kernels, embeds.clone(), &mut own)?;
+        Ok(x.reshape(&[batch, rows, width])?)
+    }
+
+    fn logits(&self, kernels: &Kernels, hidden: &Tensor) -> Result<Tensor> {
+        let [rows, _] = hidden.dims("logits", "hidden")?;
+        hidden.expect_shape("logits", "hidden", &[rows, self.config.hidden_size])?;
+        self.head(kernels, hidden)
     }
 }
 

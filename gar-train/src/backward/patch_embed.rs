@@ -1,0 +1,80 @@
+//! Back through the patch embedding: a product of patches as rows, with what is added to it.
+use gar_core::kernels::{Kernels, Result, Tensor, ops::PatchDims};
+
+use super::{
+    math::{column_sums, transpose},
+    matmul::product,
+};
+use crate::tape::{Gradients, host};
+
+/// An embedding that was run.
+pub(crate) struct Node {
+    pub(crate) pixels: Tensor,
+    pub(crate) weight: Tensor,
+    pub(crate) prompt: Option<Tensor>,
+    pub(crate) class_token: Option<Tensor>,
+    pub(crate) positions: Option<Tensor>,
+    pub(crate) dims: PatchDims,
+}
+
+impl Node {
+    pub(crate) fn back(&self, k: &Kernels, dy: &[f32], g: &mut Gradients) -> Result<()> {
+        let PatchDims { channels, patch, width, grid, tokens, .. } = self.dims;
+        if let Some(positions) = &self.positions {
+            g.add(positions, &column_sums(dy, tokens * width));
+        }
+        let mut of_patches = Vec::with_capacity(dy.len());
+        let front = tokens - grid * grid;
+        let mut of_class = Vec::new();
+        for picture in dy.chunks_exact((tokens * width).max(1)) {
+            of_class.extend_from_slice(&picture[..front * width]);
+            of_patches.extend_from_slice(&picture[front * width..]);
+        }
+        if let Some(class_token) = &self.class_token {
+            g.add(class_token, &column_sums(&of_class, width));
+        }
+        if let Some(prompt) = &self.prompt {
+            g.add(prompt, &of_patches);
+        }
+        let (rows, taps) = (of_patches.len() / width.max(1), channels * patch * patch);
+        if g.wants(&self.weight) {
+            let patches = self.patches(&host(k, &self.pixels)?);
+            let (dyt, xt) = (transpose(&of_patches, rows, width), transpose(&patches, rows, taps));
+            g.give(&self.weight, product(k, dyt, [width, rows], xt, [taps, rows])?);
+        }
+        if g.wants(&self.pixels) {
+            let wt = transpose(&host(k, &self.weight)?, width, taps);
+            let slopes = product(k, of_patches, [rows, width], wt, [taps, width])?;
+            g.update(&self.pixels, |sum| {
+                self.each_line(|row, line, from| {
+                    let slopes = &slopes[row * taps + line * patch..][..patch];
+                    sum[from..from + patch].iter_mut().zip(slopes).for_each(|(s, d)| *s += d);
+                });
+            });
+        }
+        Ok(())
+    }
+
+    /// Every patch as a row [channels, p, p], patches row-major.
+    fn patches(&self, pixels: &[f32]) -> Vec<f32> {
+        let PatchDims { batch, channels, patch, grid, .. } = self.dims;
+        let taps = channels * patch * patch;
+        let mut rows = vec![0.0; batch * grid * grid * taps];
+        self.each_line(|row, line, from| {
+            rows[row * taps + line * patch..][..patch].copy_from_slice(&pixels[from..from + patch]);
+        });
+        rows
+    }
+
+    /// Calls back for every line of every patch: the patch's row, the line in it, the line's first pixel.
+    fn each_line(&self, mut line_at: impl FnMut(usize, usize, usize)) {
+        let PatchDims { batch, channels, side, patch, grid, .. } = self.dims;
+        for row in 0..batch * grid * grid {
+            let (t, y, x) = (row / (grid * grid), row / grid % grid, row % grid);
+            for line in 0..channels * patch {
+                let (channel, dy) = (line / patch, line % patch);
+                line_at(row, line, ((t * channels + channel) * side + y * patch + dy) * side + x * patch);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What a run does. Two runs of one configuration on the same samples give the same bytes.
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, OptimizerConfig, Part, Result};
+
+/// Settings of a run; they are saved with it, and a run resumes only under the same ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Steps of the optimiser.
+    pub steps: u64,
+    /// Samples (pictures) of a step; their gradients are summed and divided by the answer tokens of all.
+    #[serde(default = "batch")]
+    pub batch: u64,
+    /// Samples that are computed side by side. More need more memory; the result does not depend on it.
+    #[serde(default = "at_once")]
+    pub at_once: usize,
+    /// Steps between two checkpoints; the last step always makes one.
+    #[serde(default = "checkpoint_every")]
+    pub checkpoint_every: u64,
+    /// Parts that stay as they are.
+    #[serde(default)]
+    pub freeze: Vec<Part>,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+}
+
+fn batch() -> u64 {
+    8
+}
+
+fn at_once() -> usize {
+    4
+}
+
+fn checkpoint_every() -> u64 {
+    200
+}
+
+impl RunConfig {
+    /// A run of so many steps with the paper's optimiser.
+    pub fn new(steps: u64) -> Self {
+        Self {
+            steps,
+            batch: batch(),
+            at_once: at_once(),
+            checkpoint_every: checkpoint_every(),
+            freeze: Vec::new(),
+            optimizer: OptimizerConfig::default(),
+        }
+    }
+
+    /// What makes no sense in it, if anything.
+    pub fn fault(&self) -> Option<String> {
+        let at_least_one = [
+            ("steps", self.steps),
+            ("batch", self.batch),
+            ("at_once", self.at_once as u64),
+            ("checkpoint_every", self.checkpoint_every),
+        ];
+        match at_least_one.iter().find(|(_, value)| *value == 0) {
+            Some((key, _)) => Some(format!("`{key}`: expected at least 1, found 0")),
+            None => self.optimizer.fault(),
+        }
+    }
+}
+
+/// A configuration file: what is trained, on what, where to. Paths start from the file's folder.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainFile {
+    /// Checkpoint directory to begin with.
+    pub model: PathBuf,
+    /// JSON Lines in the released schema.
+    pub data: PathBuf,
+    /// Folder for checkpoints, the loss curve and, at the end, the trained model.
+    pub out: PathBuf,
+    /// Orders the samples.
+    #[serde(default)]
+    pub seed: u64,
+    /// The run.
+    pub run: RunConfig,
+    /// Losses on other samples while training.
+    #[serde(default)]
+    pub evaluation: Option<EvaluationConfig>,
+}
+
+/// When and on what a run is evaluated.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// JSON Lines in the released schema; all samples are read.
+    pub data: PathBuf,
+    /// Steps between two evaluations.
+    pub every: u64,
+}
+
+impl TrainFile {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Config`] with the line of what is missing, unknown or without sense.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let wrong = |reason: String| Error::Config { path: path.to_path_buf(), reason };
+        let mut file: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        if let Some(reason) = file.run.fault() {
+            return Err(wrong(reason));
+        }
+        if file.evaluation.as_ref().is_some_and(|evaluation| evaluation.every == 0) {
+            return Err(wrong("`evaluation.every`: expected at least 1, found 0".into()));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let paths = [&mut file.model, &mut file.data, &mut file.out].into_iter();
+        for path in paths.chain(file.evaluation.iter_mut().map(|evaluation| &mut evaluation.data)) {
+            *path = folder.join(&*path);
+        }
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<TrainFile> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.toml");
+        std::fs::write(&path, text).unwrap();
+        TrainFile::read(&path)
+    }
+
+    const PLAIN: &str = "model = 'm'\ndata = 'd.jsonl'\nout = '/o'\n[run]\nsteps = 10\n";
+
+    #[test]
+    fn a_file_states_little_and_means_the_paper() {
+        let file = read(PLAIN).unwrap();
+        assert!(file.model.ends_with("m") && file.model.is_absolute() && file.out == Path::new("/o"));
+        assert_eq!(file.run, RunConfig::new(10));
+        let file = read(&format!("{PLAIN}freeze = ['tower', 'mask']\n[run.optimizer]\nlr = 0.5\n")).unwrap();
+        assert_eq!((file.run.freeze, file.run.optimizer.lr), (vec![Part::Tower, Part::Mask], 0.5));
+    }
+
+    #[test]
+    fn what_a_file_may_not_say_is_named() {
+        for (text, named) in [
+            (format!("{PLAIN}stesp = 3\n"), "stesp"),
+            (format!("{PLAIN}[run.optimizer]\nlearning_rate = 3\n"), "learning_rate"),
+            (format!("{PLAIN}[evaluation]\ndata = 'x'\nevery = 0\n"), "evaluation.every"),
+            (format!("{PLAIN}freeze = ['eyes']\n"), "eyes"),
+            (PLAIN.replace("steps = 10", "steps = 0"), "steps"),
+            (PLAIN.replace("data = 'd.jsonl'", ""), "data"),
+            ("[".into(), "line 1"),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(error.contains(named) && error.contains("train.toml"), "{named}: {error}");
+        }
+    }
+}

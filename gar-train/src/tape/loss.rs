@@ -1,0 +1,35 @@
+//! The end of a tape: one number.
+use gar_core::kernels::{Error, Kernels, Result, Tensor};
+
+use super::{Gradients, Tape, host};
+use crate::backward::loss;
+
+impl Tape {
+    /// The sum over rows of −ln softmax(`logits`)[target]: `logits` [n, V], one target a row → [1].
+    ///
+    /// Softmax and cross-entropy are one operation: no probabilities are kept but those of the gradient.
+    ///
+    /// # Errors
+    /// Numbers of rows and targets that differ, a target of V or more.
+    pub fn cross_entropy(&self, logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
+        const OP: &str = "cross_entropy";
+        let [_, classes] = logits.dims(OP, "logits")?;
+        logits.expect_shape(OP, "logits", &[targets.len(), classes])?;
+        if let Some(target) = targets.iter().find(|&&t| t as usize >= classes) {
+            let expected = format!("less than {classes}");
+            return Err(Error::Value { op: OP, what: "targets", expected, found: target.to_string() });
+        }
+        let (sum, slope) = loss::cross_entropy(&host(&self.inner, logits)?, classes, targets);
+        let output = Tensor::from_vec(vec![sum as f32], &[1])?;
+        self.note(OP, &[Some(logits)], &output, || {
+            let logits = logits.clone();
+            move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
+                let mut slope = slope;
+                slope.iter_mut().for_each(|s| *s *= dy[0]);
+                g.give(&logits, slope);
+                Ok(())
+            }
+        });
+        Ok(output)
+    }
+}

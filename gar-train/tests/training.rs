@@ -1,0 +1,216 @@
+//! Runs on a fixture checkpoint: the loss falls, runs repeat and resume bit by bit, what cannot go on says why.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
+use std::{fs, path::Path, path::PathBuf};
+
+use gar_core::{
+    Exchange, GarModel, Said,
+    kernels::Weights,
+    prompt::{Mask, RegionSet},
+    vision::Image,
+};
+use gar_train::{Error, JsonLines, OptimizerConfig, Part, Result, RunConfig, Sample, StepReport, Trainer};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
+}
+
+fn trainer(config: RunConfig) -> Trainer {
+    let checkpoint = fixtures().join("tile42");
+    let model = GarModel::open(&checkpoint).unwrap().load().unwrap();
+    Trainer::new(model, &Weights::open(&checkpoint).unwrap(), config).unwrap()
+}
+
+fn config(steps: u64) -> RunConfig {
+    let optimizer = OptimizerConfig { lr: 3e-3, ..OptimizerConfig::default() };
+    RunConfig { batch: 3, checkpoint_every: 3, optimizer, ..RunConfig::new(steps) }
+}
+
+/// Two questions about two regions whose place depends on the position; the answer depends on the place.
+fn sample(position: u64) -> Result<Sample> {
+    let left = 4.0 + 10.0 * (position % 4) as f64;
+    let image = Image::open(fixtures().join("images/tiny.png")).map_err(gar_core::Error::from)?;
+    let (width, height) = (image.width(), image.height());
+    let mask = |from: f64| {
+        let scale = width as f64 / 60.0;
+        Mask::from_box(width, height, [from * scale, 0.0, (from + 20.0) * scale, height as f64])
+    };
+    let regions = [mask(left), mask(30.0)].into_iter().collect::<std::result::Result<Vec<_>, _>>();
+    let regions = regions.and_then(RegionSet::numbered).map_err(gar_core::Error::from)?;
+    let exchange = |question: &str, answer: String| vec![Exchange { said: Said::Question(question.into()), answer }];
+    let conversations = vec![
+        exchange("Where is <Prompt0>?", format!("Place {}.", position % 4)),
+        exchange("What is left of <Prompt1>?", "<Prompt0>".into()),
+    ];
+    Ok(Sample { image, regions, conversations })
+}
+
+/// Every file of the newest checkpoint.
+fn bytes(out: &Path, step: u64) -> Vec<(String, Vec<u8>)> {
+    let folder = out.join(format!("step-{step:08}"));
+    ["weights.safetensors", "moments.safetensors", "state.json"]
+        .map(|name| (name.into(), fs::read(folder.join(name)).unwrap()))
+        .into()
+}
+
+#[test]
+fn the_loss_falls() {
+    let out = tempfile::tempdir().unwrap();
+    let mut trainer = trainer(config(40));
+    let held_out = [sample(1).unwrap()];
+    let before = trainer.evaluate(&held_out).unwrap();
+    trainer.run(&sample, out.path(), &mut |_, _| Ok(())).unwrap();
+    let after = trainer.evaluate(&held_out).unwrap();
+    println!("evaluation loss {before} → {after}");
+    assert!(after < 0.5 * before, "evaluation loss {before} → {after}");
+    assert_eq!(trainer.history().training.len(), 40);
+    // What was trained is a checkpoint like any other.
+    let exported = out.path().join("model");
+    trainer.export(&fixtures().join("tile42"), &exported).unwrap();
+    let model = GarModel::open(&exported).unwrap().load().unwrap();
+    let scene = model.scene(&held_out[0].image, &held_out[0].regions).unwrap();
+    scene.ask("Where is <Prompt0>?").unwrap();
+}
+
+#[test]
+fn runs_repeat_whatever_the_threads() {
+    let run = |threads: usize, at_once: usize| {
+        let out = tempfile::tempdir().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut trainer = trainer(RunConfig { at_once, ..config(3) });
+        pool.install(|| trainer.run(&sample, out.path(), &mut |_, _| Ok(()))).unwrap();
+        bytes(out.path(), 3)
+    };
+    let first = run(1, 2);
+    assert!(first == run(3, 2), "threads change nothing");
+    assert!(first[..2] == run(2, 1)[..2], "nor does how many samples are computed side by side");
+}
+
+#[test]
+fn killed_and_resumed_is_undisturbed() {
+    let undisturbed = tempfile::tempdir().unwrap();
+    trainer(config(6)).run(&sample, undisturbed.path(), &mut |_, _| Ok(())).unwrap();
+
+    let out = tempfile::tempdir().unwrap();
+    let mut stop = |trainer: &mut Trainer, _: &StepReport| match trainer.steps_done() {
+        5 => Err(Error::NoAnswers),
+        _ => Ok(()),
+    };
+    trainer(config(6)).run(&sample, out.path(), &mut stop).unwrap_err();
+    // A checkpoint that was being written when the run was killed.
+    fs::create_dir(out.path().join("step.draft")).unwrap();
+    let mut resumed = trainer(config(6));
+    assert!(resumed.resume(out.path()).unwrap());
+    assert_eq!(resumed.steps_done(), 3);
+    resumed.run(&sample, out.path(), &mut |_, _| Ok(())).unwrap();
+    assert!(bytes(out.path(), 6) == bytes(undisturbed.path(), 6));
+
+    let error = trainer(config(7)).resume(out.path()).unwrap_err().to_string();
+    assert!(error.contains("steps: 7") && error.contains("steps: 6"), "{error}");
+}
+
+#[test]
+fn frozen_parts_stay() {
+    let freeze = vec![Part::Tower, Part::Mask, Part::Decoder];
+    let mut trainer = trainer(RunConfig { freeze, ..config(2) });
+    let names: Vec<String> = trainer.parameters().trained().map(|(name, _)| name.into()).collect();
+    assert_eq!(names.len(), 4);
+    assert!(names.iter().all(|name| name.contains("multi_modal_projector")));
+    trainer.step(&sample).unwrap();
+    trainer.step(&sample).unwrap();
+    let before = Weights::open(&fixtures().join("tile42")).unwrap();
+    for (name, tensor) in trainer.parameters().trained() {
+        let old = before.tensor(name, tensor.shape()).unwrap().to_f32_vec().unwrap();
+        assert_ne!(tensor.to_f32_vec().unwrap(), old, "{name} moved");
+    }
+    let all = vec![Part::Tower, Part::Mask, Part::Projector, Part::Decoder];
+    let checkpoint = fixtures().join("tile42");
+    let model = GarModel::open(&checkpoint).unwrap().load().unwrap();
+    let frozen = Trainer::new(model, &Weights::open(&checkpoint).unwrap(), RunConfig { freeze: all, ..config(2) });
+    assert!(matches!(frozen.err(), Some(Error::AllFrozen)));
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint() {
+    let out = tempfile::tempdir().unwrap();
+    // So large a step that the weights overflow what follows.
+    let optimizer = OptimizerConfig { lr: 1e30, warmup: 0.5, ..OptimizerConfig::default() };
+    let mut trainer = trainer(RunConfig { optimizer, checkpoint_every: 1, ..config(6) });
+    let error = trainer.run(&sample, out.path(), &mut |_, _| Ok(())).unwrap_err();
+    println!("{error}");
+    // The first step's rate is 0, the second's is not, the third meets its weights.
+    let Error::NotFinite { step: 3, position: 6, tensor } = &error else { panic!("{error}") };
+    assert!(tensor.contains("the output of ") || tensor.contains("gradient of"), "{tensor}");
+    assert!(out.path().join("step-00000002").is_dir());
+}
+
+#[test]
+fn what_cannot_be_trained_on_says_why() {
+    let mut trainer = trainer(config(2));
+    let with = |conversations: Vec<Vec<Exchange>>| {
+        move |position: u64| -> Result<Sample> {
+            Ok(Sample { conversations: conversations.clone(), ..sample(position)? })
+        }
+    };
+    let error = trainer.step(&with(vec![vec![]])).unwrap_err();
+    assert!(matches!(error, Error::Sample { position: 0, .. }), "{error}");
+    let long = Exchange { said: Said::Question("What is <Prompt0>?".into()), answer: "word ".repeat(5000) };
+    let error = trainer.step(&with(vec![vec![long]])).unwrap_err();
+    let Error::Sample { source, .. } = &error else { panic!("{error}") };
+    assert!(matches!(source.as_ref(), Error::TooLong { context: 4096, .. }), "{error}");
+    assert_eq!(trainer.steps_done(), 0);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_an_error_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    fs::write(&out, "a file where a folder should be").unwrap();
+    let error = trainer(config(1)).save(&out).unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if path.starts_with(&out)), "{error}");
+}
+
+#[test]
+fn json_lines_are_read_in_an_order_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("samples.jsonl");
+    fs::copy(fixtures().join("images/tiny.png"), folder.path().join("tiny.png")).unwrap();
+    let image = Image::open(folder.path().join("tiny.png")).unwrap();
+    let (width, height) = (image.width(), image.height());
+    let line = |name: &str| {
+        format!(
+            r#"{{"image": "tiny.png", "mask_rle": {{"size": [{height}, {width}], "counts": [0, {}]}}, "conversations": [
+            {{"from": "human", "value": "<image>\nWhat is it?"}}, {{"from": "gpt", "value": "{name}"}}]}}"#,
+            width * height
+        )
+        .replace('\n', " ")
+        .replace("<image> ", "<image>\\n")
+    };
+    let lines: Vec<String> = (0..5).map(|i| line(&format!("thing {i}"))).collect();
+    fs::write(&path, lines.join("\n\n")).unwrap();
+    let samples = JsonLines::open(&path, 7).unwrap();
+    assert_eq!(samples.len(), 5);
+    let answer =
+        |position: u64| gar_train::Samples::sample(&samples, position).unwrap().conversations[0][0].answer.clone();
+    let pass = |pass: u64| (0..5).map(|i| answer(5 * pass + i)).collect::<Vec<_>>();
+    let (first, second) = (pass(0), pass(1));
+    assert_ne!(first, second, "each pass has its order");
+    assert_eq!(first, pass(0), "which can be entered anywhere");
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(first), sorted(second), "and holds every sample once");
+
+    for (text, named) in [
+        (r#"{"image": "tiny.png", "conversations": []}"#.to_owned(), "mask_rle"),
+        (line("x").replace("\"gpt\"", "\"human\""), "another order"),
+        (lines[0].replace("[0, ", "[9, "), "9"),
+        ("{".into(), "sample 0"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let error = JsonLines::open(&path, 0).unwrap().read(0).unwrap_err().to_string();
+        assert!(error.contains(named), "{named}: {error}");
+    }
+    fs::write(&path, "\n").unwrap();
+    assert!(matches!(JsonLines::open(&path, 0), Err(Error::File { .. })));
+}
