@@ -236,7 +236,7 @@ fn run(runtime: &dyn Runtime, program: &[Line], step: u8, kept: &mut Made) -> Re
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn runs_compute_what_they_ask_for(

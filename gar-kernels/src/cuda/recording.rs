@@ -294,7 +294,7 @@ impl Replay {
             Request::Values { offset, lent } => Some((offset + lent.bytes).next_multiple_of(ALIGNMENT)),
             _ => None,
         });
-        segment.used = ends.last().unwrap_or(0);
+        segment.used = ends.max().unwrap_or(0);
         segment.write(runtime, &values)?;
         segment.commands.iter().try_for_each(|command| run(runtime, command))
     }

@@ -28,9 +28,11 @@ pub(super) struct Programs {
     /// Version of the driver, 13000 for 13.0.
     driver: i32,
     loaded: RwLock<HashMap<Kernel, Arc<Function>>>,
-    /// By name of the source and macros.
-    modules: Mutex<HashMap<(&'static str, Vec<(&'static str, String)>), Arc<CudaModule>>>,
+    modules: Mutex<HashMap<Program, Arc<CudaModule>>>,
 }
+
+/// What is compiled together: the name of a source, and macros.
+type Program = (&'static str, Vec<(&'static str, String)>);
 
 struct Function {
     function: CudaFunction,
