@@ -120,7 +120,8 @@ fn shares_of_a_long_sequence_add_up() {
 #[test]
 fn what_the_cache_does_not_support_is_refused() {
     let Some(runtime) = emulator(Copies::Eager, &[]) else { return };
-    let cuda = Cuda::new(runtime.clone());
+    let Some(other) = emulator(Copies::Eager, &[]) else { return };
+    let cuda = Cuda::new(runtime);
     for (layers, kv_heads, head_dim) in [(1, 0, 64), (1, 1, 0), (1, 1, 12), (1, 1, 136), (1 << 20, 1 << 10, 128)] {
         let spec = CacheSpec { layers, kv_heads, head_dim, capacity: 8 };
         assert!(cuda.cache(spec).is_err(), "{spec:?}");
@@ -129,7 +130,7 @@ fn what_the_cache_does_not_support_is_refused() {
     let x = |heads| upload(&**cuda.device(), &Array4::zeros((1, 1, heads, HEADS.2)));
     let (q, kv) = (x(HEADS.0), x(HEADS.1));
     let mut wide = cuda.clone().with_activations(DType::F32).cache(SPEC).unwrap();
-    let mut foreign = Cuda::new(runtime).cache(SPEC).unwrap();
+    let mut foreign = Cuda::new(other).cache(SPEC).unwrap();
     let mut host = gar_kernels::Kernels::cpu().cached_attention.cache(SPEC).unwrap();
     for (cache, expected) in [(&mut wide, "dtype f32"), (&mut foreign, "another device"), (&mut host, "another device")]
     {
