@@ -221,7 +221,7 @@ pub struct Product {
     pub w: Pointer,
     /// [m, n].
     pub y: Pointer,
-    /// [n] bf16, added to every row.
+    /// `[n]` bf16, added to every row.
     pub bias: Option<Pointer>,
     /// [m, n] bf16, added last.
     pub residual: Option<Pointer>,
