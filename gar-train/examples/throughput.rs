@@ -14,7 +14,7 @@ use gar_train::{RunConfig, Sample, Trainer, fresh};
 use serde_json::{Value, json};
 
 const SIDE: usize = 112;
-const BATCH: u64 = 8;
+const BATCH: u64 = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let source = std::env::args().nth(1).ok_or("usage: throughput CHECKPOINT")?;
@@ -25,12 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let parameters: usize = weights.tensors().map(|t| t.shape.iter().product::<usize>()).sum();
     let sample = sample(&model)?;
 
-    let config = RunConfig { batch: BATCH, at_once: 8, ..RunConfig::new(100) };
+    let config = RunConfig { batch: BATCH, at_once: 4, ..RunConfig::new(100) };
     let mut trainer = Trainer::new(model.clone(), &weights, config)?;
     let stream = |_: u64| -> gar_train::Result<Sample> { Ok(sample.clone()) };
     trainer.step(&stream)?;
     let (mut steps, mut forwards, mut tokens, started) = (Vec::new(), Vec::new(), 0, Instant::now());
-    while started.elapsed().as_secs() < 20 || steps.len() < 3 {
+    while started.elapsed().as_secs() < 20 || steps.len() < 2 {
         // In turn, so that both meet the same neighbours on the machine.
         let began = Instant::now();
         trainer.evaluate(&vec![sample.clone(); BATCH as usize])?;

@@ -18,7 +18,7 @@ use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, Ix1, Ix2, Ix3, Ix4, 
 const BOUND: f64 = 1e-3;
 const STEP: f64 = 1e-4;
 /// Entries of each input that are tried.
-const PROBES: usize = 20;
+const PROBES: usize = 12;
 
 /// A stream of values in −1…1 that f32 holds exactly.
 struct Values(u64);
@@ -41,7 +41,8 @@ fn judge(
     run: impl Fn(&Kernels, &[Tensor]) -> Result<Tensor>,
     reference: impl Fn(&[ArrayD<f64>]) -> Vec<f64>,
 ) {
-    let mut values = Values(shapes.iter().flat_map(|s| s.iter()).fold(7, |seed, &n| seed * 31 + n as u64));
+    let mut values =
+        Values(shapes.iter().flat_map(|s| s.iter()).fold(7, |seed, &n| seed.wrapping_mul(31).wrapping_add(n as u64)));
     let mut inputs: Vec<ArrayD<f64>> = shapes.iter().map(|s| values.array(s)).collect();
     let tensors: Vec<Tensor> =
         inputs.iter().map(|x| Tensor::from_vec(x.iter().map(|&v| v as f32).collect(), x.shape()).unwrap()).collect();
@@ -93,7 +94,7 @@ fn d4(x: &ArrayD<f64>) -> Array4<f64> {
 
 #[test]
 fn matmul_with_every_epilogue() {
-    for (m, n, k) in [(1, 1, 1), (5, 3, 129), (33, 40, 7), (70, 130, 32)] {
+    for (m, n, k) in [(1, 1, 1), (5, 3, 129), (33, 40, 7), (3, 130, 8)] {
         for (activation, scaled) in [
             (Activation::Identity, false),
             (Activation::Identity, true),
