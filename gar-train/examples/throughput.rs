@@ -2,6 +2,7 @@
 //! layers, decoder D 128 × 4 layers, with 2 regions and 10 questions a picture.
 //!
 //! `cargo run --release -p gar-train --example throughput -- fixtures/tile42`: the text side is that of the checkpoint.
+#![allow(clippy::print_stdout)]
 use std::{error::Error, path::Path, time::Instant};
 
 use gar_core::{

@@ -9,7 +9,7 @@ pub struct Loss {
     pub sum: f64,
     /// Tokens of answers.
     pub tokens: usize,
-    /// The sum as a tensor [1], for [`Tape::backward`].
+    /// The sum as a tensor `[1]`, for [`Tape::backward`].
     pub node: Tensor,
 }
 

@@ -32,14 +32,14 @@ impl OptimizerConfig {
         let refuse =
             |key: &str, expected: &str, found: f64| Some(format!("`{key}`: expected {expected}, found {found}"));
         match *self {
-            Self { lr, .. } if !(lr > 0.0 && lr.is_finite()) => refuse("lr", "a positive number", lr),
+            Self { lr, .. } if lr <= 0.0 || !lr.is_finite() => refuse("lr", "a positive number", lr),
             Self { betas: [b, _], .. } | Self { betas: [_, b], .. } if !(0.0..1.0).contains(&b) => {
                 refuse("betas", "numbers from 0 to below 1", b)
             }
-            Self { eps, .. } if !(eps > 0.0) => refuse("eps", "a positive number", eps),
-            Self { weight_decay: w, .. } if !(w >= 0.0) => refuse("weight_decay", "at least 0", w),
+            Self { eps, .. } if eps <= 0.0 || !eps.is_finite() => refuse("eps", "a positive number", eps),
+            Self { weight_decay: w, .. } if w < 0.0 || !w.is_finite() => refuse("weight_decay", "at least 0", w),
             Self { warmup: w, .. } if !(0.0..=1.0).contains(&w) => refuse("warmup", "0 to 1", w),
-            Self { clip, .. } if !(clip >= 0.0) => refuse("clip", "at least 0", clip),
+            Self { clip, .. } if clip < 0.0 || !clip.is_finite() => refuse("clip", "at least 0", clip),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use super::{Gradients, Tape, host};
 use crate::backward::loss;
 
 impl Tape {
-    /// The sum over rows of −ln softmax(`logits`)[target]: `logits` [n, V], one target a row → [1].
+    /// The sum over rows of `−ln softmax(logits)[target]`: `logits` [n, V], one target a row → `[1]`.
     ///
     /// Softmax and cross-entropy are one operation: no probabilities are kept but those of the gradient.
     ///
