@@ -63,7 +63,7 @@ fn captions_are_judged_once_and_scored() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
     let write = |name: &str, value: Value| std::fs::write(folder.join(name), value.to_string()).unwrap();
-    let question = |kind: &str| json!({"question": "Which?", "type": kind, "choices": [["Red.", 1], ["Blue.", -1]]});
+    let question = |kind: &str| json!({"question": format!("Which {kind}?"), "type": kind, "choices": [["Red.", 1], ["Blue.", -1]]});
     write("qa.json", json!({"7": [question("positive"), question("negative")]}));
     write("class_names.json", json!({"7": "bird"}));
     write("said.json", json!({"7": "A red bird."}));

@@ -225,7 +225,7 @@ fn wrong_usage_exits_with_2_and_failures_with_1() {
     for (output, code, says) in [
         (place.gar(&[]), 2, &["Usage"][..]),
         (place.gar(&["describe", "photo.png", "--mask", "mask.png"]), 2, &["--model"]),
-        (describe(&["--device", "cuda", "--mask", "mask.png"]), 2, &["cuda", "expected `cpu`"]),
+        (describe(&["--device", "gpu", "--mask", "mask.png"]), 2, &["gpu", "expected `cpu`, `cuda`"]),
         (describe(&["--box", "1,2,3"]), 2, &["--box", "expected 4 numbers, found 3"]),
         (describe(&[]), 2, &["expected one region, found 0"]),
         (describe(&["--mask", "mask.png", "--box", "0,0,9,9"]), 2, &["expected one region, found 2"]),

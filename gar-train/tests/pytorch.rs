@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 use std::path::Path;
 
-use gar_core::{Exchange, GarModel, ReplayBoxes, Said, kernels::{Kernels, Weights}, trace::Case, vision::Image};
+use gar_core::{
+    Exchange, GarModel, ReplayBoxes, Said,
+    kernels::{Kernels, Weights},
+    trace::Case,
+    vision::Image,
+};
 use gar_train::{OptimizerConfig, Result, RunConfig, Sample, Tape, Trainer};
 use safetensors::SafeTensors;
 
