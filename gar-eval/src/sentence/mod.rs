@@ -79,7 +79,7 @@ impl SentenceEncoder {
         Ok(Self { kernels, tokenizer, bert, most_tokens })
     }
 
-    /// The embedding of a text: [width], of length 1. A text of more tokens than the encoder reads is cut at its end, as
+    /// The embedding of a text: `[width]`, of length 1. A text of more tokens than the encoder reads is cut at its end, as
     /// sentence-transformers does it.
     ///
     /// # Errors
