@@ -5,7 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use gar_core::GarModel;
 use gar_core::kernels::Weights;
-use gar_train::{JsonLines, Sample, StepReport, TrainFile, Trainer};
+use gar_data::scene::Split;
+use gar_train::{
+    DrawnScenes, EvaluationConfig, Recorded, Sample, Samples, StepReport, Tallies, Tally, TrainFile, Trainer,
+};
 
 use crate::error::{Error, Result};
 use crate::output::Console;
@@ -25,21 +28,31 @@ pub(crate) struct TrainArgs {
 
 pub(crate) fn run(args: &TrainArgs, console: &Console) -> Result<()> {
     let file = TrainFile::read(&args.config)?;
-    let samples = JsonLines::open(&file.data, file.seed)?;
+    let start = file.start()?;
+    let model = GarModel::open(&start)?.with_progress(console.bars()).load()?;
+    let samples = samples(&file, &model)?;
     let evaluation = match &file.evaluation {
-        Some(evaluation) => Some((read_all(&evaluation.data)?, evaluation.every)),
+        Some(evaluation) => Some((held_out(&file, evaluation, &model)?, evaluation.every)),
         None => None,
     };
-    let model = GarModel::open(&file.model)?.with_progress(console.bars()).load()?;
-    let mut trainer = Trainer::new(model, &Weights::open(&file.model)?, file.run.clone())?;
+    let trainer = Trainer::new(model, &Weights::open(&start)?, file.run.clone())?;
+    let mut trainer = trainer.with_probes(samples.heads())?;
     if !args.restart && trainer.resume(&file.out)? {
         console.note(&format!("goes on after step {}", trainer.steps_done()));
     }
     let every = (file.run.steps / LINES).max(1);
     let curve = file.out.join("loss.svg");
-    trainer.run(&samples, &file.out, &mut |trainer, report| {
+    let mut probes = Tallies::new();
+    trainer.run(samples.as_ref(), &file.out, &mut |trainer, report| {
+        for (head, tally) in &report.probes {
+            let all = probes.entry(head.clone()).or_default();
+            *all = Tally { right: all.right + tally.right, of: all.of + tally.of };
+        }
         if report.step == 1 || report.step.is_multiple_of(every) {
             console.note(&line(report, trainer.config().steps));
+            if !probes.is_empty() {
+                console.note(&heads(&std::mem::take(&mut probes)));
+            }
         }
         if let Some((samples, every)) = &evaluation
             && (report.step.is_multiple_of(*every) || report.step == trainer.config().steps)
@@ -56,15 +69,51 @@ pub(crate) fn run(args: &TrainArgs, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// Every sample of a file, in its order.
-fn read_all(path: &Path) -> Result<Vec<Sample>> {
-    let lines = JsonLines::open(path, 0)?;
-    Ok((0..lines.len()).map(|i| lines.read(i)).collect::<gar_train::Result<_>>()?)
+/// What a run trains on.
+fn samples(file: &TrainFile, model: &GarModel) -> Result<Box<dyn Samples>> {
+    Ok(match (&file.data, &file.scenes) {
+        (Some(data), _) => Box::new(Recorded::open(data, model, file.seed)?),
+        (None, scenes) => {
+            let scenes = scenes.clone().unwrap_or_default();
+            Box::new(DrawnScenes::new(&scenes, model, file.seed, Split::Train)?)
+        }
+    })
+}
+
+/// What a run is evaluated on: every sample of a file, or the first held-out scenes.
+fn held_out(file: &TrainFile, evaluation: &EvaluationConfig, model: &GarModel) -> Result<Vec<Sample>> {
+    let read: gar_train::Result<Vec<Sample>> = match &evaluation.data {
+        Some(path) => {
+            let samples = Recorded::open(path, model, 0)?;
+            (0..samples.len() as u64).map(|i| samples.sample(i)).collect()
+        }
+        None => {
+            let config = file.scenes.clone().unwrap_or_default();
+            let scenes = DrawnScenes::new(&config, model, file.seed, Split::HeldOut)?;
+            (0..evaluation.scenes.unwrap_or(0)).map(|i| scenes.sample(i)).collect()
+        }
+    };
+    Ok(read?)
 }
 
 fn line(report: &StepReport, steps: u64) -> String {
     let StepReport { step, loss, rate, norm, left, .. } = report;
     format!("step {step}/{steps}: loss {loss:.4}, rate {rate:.2e}, gradient {norm:.3}, {} left", time(*left))
+}
+
+/// How often the probes' heads were right since the last line, in percent.
+fn heads(probes: &Tallies) -> String {
+    let mut text = String::from("  probes, % right:");
+    let mut last = "";
+    for (name, Tally { right, of }) in probes {
+        let (probe, head) = name.split_once('.').unwrap_or((name, ""));
+        if probe != last {
+            text += &format!(" | {probe}");
+            last = probe;
+        }
+        text += &format!(" {head} {}", 100 * right / (*of).max(1));
+    }
+    text
 }
 
 fn time(left: Duration) -> String {

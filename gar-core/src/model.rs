@@ -106,6 +106,22 @@ impl GarModel {
         Ok(Self { parts: Arc::new(parts) })
     }
 
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.parts.prompting.tokenizer
+    }
+
+    /// How many tokens stand for a region in the prompt.
+    pub fn tokens_per_region(&self) -> usize {
+        self.parts.encoding.tokens(self.parts.projector.grid())
+    }
+
+    /// The token that is repeated in a region's place; `None` for a slot that the checkpoint does not have.
+    pub fn crop_token(&self, slot: usize) -> Option<String> {
+        let id = *self.parts.config.crop_tokens.get(slot)?;
+        self.tokenizer().token_of(id).ok()
+    }
+
     /// The decoder.
     pub fn decoder(&self) -> &dyn Decoder {
         self.parts.decoder.as_ref()

@@ -11,7 +11,8 @@ use crate::Result;
 /// A picture after the tower and the projector.
 #[derive(Clone, Debug)]
 pub struct ImageFeatures {
-    /// [T, n, D]: the thumbnail, then the tiles of the grid row by row, n features each.
+    /// [T, n, D]: the thumbnail, then the tiles of the grid row by row, n features each. Without AnyRes the one tile is
+    /// both.
     pub tokens: Tensor,
     /// The tile grid.
     pub grid: TileGrid,
@@ -84,14 +85,17 @@ fn in_cells(b: NormBox, width: usize, height: usize) -> RoiBox {
     [b.x_min * w, b.y_min * h, b.x_max * w, b.y_max * h].map(|c| c as f32)
 }
 
-/// Tiles 1… as one map [rows·side, columns·side, D].
+/// The tiles of the grid as one map [rows·side, columns·side, D].
 fn feature_map(k: &Kernels, features: &ImageFeatures) -> Result<Tensor> {
     let ImageFeatures { tokens, grid, side } = features;
     let (rows, d) = tokens.as_rows();
     let flat = tokens.reshape(&[rows, d])?;
     let (height, width) = (grid.rows * side, grid.columns * side);
+    // A thumbnail stands before them, if there is one.
+    let [tiles, _, _] = tokens.dims("feature_map", "tokens")?;
+    let first = tiles.saturating_sub(grid.tiles());
     let cell = |y: usize, x: usize| {
-        let tile = 1 + y / side * grid.columns + x / side;
+        let tile = first + y / side * grid.columns + x / side;
         ((tile * side + y % side) * side + x % side) as u32
     };
     let index: Vec<u32> = (0..height).flat_map(|y| (0..width).map(move |x| cell(y, x))).collect();

@@ -135,7 +135,7 @@ impl Scene {
         let image = self.features.tokens.reshape(&[rows, width])?;
         // A slot without a place has a form of its own in the text; see `PromptForm::crop_token`.
         let place = |slot| layout.regions.iter().find(|(known, _)| *known == slot).map(|(_, place)| place);
-        let regions = self.replays().filter_map(|(slot, replay)| Some((place(slot)?, replay)));
+        let regions = self.crops().filter_map(|(slot, replay)| Some((place(slot)?, replay)));
         let pieces = std::iter::once((&layout.image, &image)).chain(regions);
         for (place, features) in pieces {
             let (start, end) = (place.start.max(range.start), place.end.min(range.end));
@@ -155,8 +155,8 @@ impl Scene {
         Ok((ids, embeds))
     }
 
-    /// Slot and replay [tokens, D] of each region.
-    pub(crate) fn replays(&self) -> impl Iterator<Item = (usize, &Tensor)> {
+    /// Slot and features [tokens, D] of each region, as they stand in the prompt for its crop tokens.
+    pub fn crops(&self) -> impl Iterator<Item = (usize, &Tensor)> {
         self.slots.iter().copied().zip(&self.replay)
     }
 

@@ -115,7 +115,7 @@ pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Resu
     let scene = model.scene_of(features, &case.regions)?;
     let (ids, embeds) = scene.inside(&case.question)?;
     trace.put_ids("input_ids", &ids);
-    for (slot, rows) in scene.replays() {
+    for (slot, rows) in scene.crops() {
         trace.put_floats(format!("replay.{slot}"), model, rows)?;
     }
     trace.put_floats("embeds", model, &embeds)?;

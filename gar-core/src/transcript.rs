@@ -36,6 +36,13 @@ pub struct Transcript {
     layout: TokenLayout,
 }
 
+impl Transcript {
+    /// Slot and positions of each region's crop tokens.
+    pub fn regions(&self) -> &[(usize, Range<usize>)] {
+        &self.layout.regions
+    }
+}
+
 impl Scene {
     /// The tokens of a conversation about this scene, at least one exchange.
     ///

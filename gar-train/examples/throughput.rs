@@ -94,7 +94,12 @@ fn sample(model: &GarModel) -> Result<Sample, Box<dyn Error>> {
         answer: "A red square with stripes.".into(),
     };
     let conversations = (0..10).map(|i| vec![ask(i)]).collect();
-    let sample = Sample { image: Image::from_rgb(pixels)?, regions: RegionSet::numbered(masks)?, conversations };
+    let sample = Sample {
+        image: Image::from_rgb(pixels)?,
+        regions: RegionSet::numbered(masks)?,
+        conversations,
+        facts: Vec::new(),
+    };
     let tokens = model.scene(&sample.image, &sample.regions)?.transcript(&sample.conversations[0])?.ids.len();
     println!("{tokens} tokens a conversation");
     Ok(sample)

@@ -16,7 +16,7 @@ use gar_core::kernels::{Tensor, Weights};
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, RunConfig, Trainer, trainer::History};
+use crate::{Error, Result, RunConfig, Trainer, probe::is_probe, trainer::History};
 
 /// How many checkpoints of a run are kept.
 const KEPT: usize = 2;
@@ -94,16 +94,9 @@ impl Trainer {
     /// # Errors
     /// [`Error::Io`].
     pub fn export(&self, source: &Path, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        for entry in fs::read_dir(source).map_err(Error::io(source))? {
-            let path = entry.map_err(Error::io(source))?.path();
-            let name = path.file_name().unwrap_or_default();
-            let weights = name.to_string_lossy().contains(".safetensors");
-            if path.is_file() && !weights {
-                fs::copy(&path, folder.join(name)).map_err(Error::io(folder.join(name)))?;
-            }
-        }
-        let tensors: Vec<_> = self.parameters.all().into_iter().map(|(name, t)| (name.to_owned(), t)).collect();
+        copy_all_but_weights(source, folder)?;
+        let own = self.parameters.all().into_iter().filter(|(name, _)| !is_probe(name));
+        let tensors: Vec<_> = own.map(|(name, t)| (name.to_owned(), t)).collect();
         let draft = folder.join("model.safetensors.draft");
         write_tensors(&draft, &tensors)?;
         replace(&draft, &folder.join("model.safetensors"))
@@ -126,6 +119,20 @@ impl Trainer {
         fs::write(&path, text).map_err(Error::io(&path))?;
         sync(&path)
     }
+}
+
+/// Copies the files of a checkpoint directory that hold no weights.
+pub(crate) fn copy_all_but_weights(source: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    for entry in fs::read_dir(source).map_err(Error::io(source))? {
+        let path = entry.map_err(Error::io(source))?.path();
+        let name = path.file_name().unwrap_or_default();
+        let weights = name.to_string_lossy().contains(".safetensors");
+        if path.is_file() && !weights {
+            fs::copy(&path, folder.join(name)).map_err(Error::io(folder.join(name)))?;
+        }
+    }
+    Ok(())
 }
 
 /// The complete checkpoints of a run, oldest first.

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, OptimizerConfig, Part, Result};
+use crate::{Error, OptimizerConfig, Part, ProbeConfig, Result, ScenesConfig, checkpoint::copy_all_but_weights, fresh};
 
 /// Settings of a run; they are saved with it, and a run resumes only under the same ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct RunConfig {
     /// Parts that stay as they are.
     #[serde(default)]
     pub freeze: Vec<Part>,
+    /// Linear probes beside the answers; none where nothing is said.
+    #[serde(default)]
+    pub probes: ProbeConfig,
     /// The optimiser.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
@@ -49,6 +52,7 @@ impl RunConfig {
             at_once: at_once(),
             checkpoint_every: checkpoint_every(),
             freeze: Vec::new(),
+            probes: ProbeConfig::default(),
             optimizer: OptimizerConfig::default(),
         }
     }
@@ -74,8 +78,15 @@ impl RunConfig {
 pub struct TrainFile {
     /// Checkpoint directory to begin with.
     pub model: PathBuf,
+    /// Draws the weights anew from this seed; `model` need not hold any then.
+    #[serde(default)]
+    pub fresh: Option<u64>,
     /// JSON Lines in the released schema.
-    pub data: PathBuf,
+    #[serde(default)]
+    pub data: Option<PathBuf>,
+    /// Drawn scenes, in place of `data`.
+    #[serde(default)]
+    pub scenes: Option<ScenesConfig>,
     /// Folder for checkpoints, the loss curve and, at the end, the trained model.
     pub out: PathBuf,
     /// Orders the samples.
@@ -93,7 +104,11 @@ pub struct TrainFile {
 #[serde(deny_unknown_fields)]
 pub struct EvaluationConfig {
     /// JSON Lines in the released schema; all samples are read.
-    pub data: PathBuf,
+    #[serde(default)]
+    pub data: Option<PathBuf>,
+    /// So many held-out drawn scenes, in place of `data`.
+    #[serde(default)]
+    pub scenes: Option<u64>,
     /// Steps between two evaluations.
     pub every: u64,
 }
@@ -113,12 +128,37 @@ impl TrainFile {
         if file.evaluation.as_ref().is_some_and(|evaluation| evaluation.every == 0) {
             return Err(wrong("`evaluation.every`: expected at least 1, found 0".into()));
         }
+        let either = |table: &str, data: bool, scenes: bool| {
+            let found = if data { "both" } else { "neither" };
+            if data == scenes {
+                Err(wrong(format!("{table}expected `data` or `scenes`, found {found}")))
+            } else {
+                Ok(())
+            }
+        };
+        either("", file.data.is_some(), file.scenes.is_some())?;
+        if let Some(evaluation) = &file.evaluation {
+            either("`evaluation`: ", evaluation.data.is_some(), evaluation.scenes.is_some())?;
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
-        let paths = [&mut file.model, &mut file.data, &mut file.out].into_iter();
-        for path in paths.chain(file.evaluation.iter_mut().map(|evaluation| &mut evaluation.data)) {
+        let paths = [&mut file.model, &mut file.out].into_iter().chain(&mut file.data);
+        for path in paths.chain(file.evaluation.iter_mut().filter_map(|evaluation| evaluation.data.as_mut())) {
             *path = folder.join(&*path);
         }
         Ok(file)
+    }
+
+    /// The checkpoint directory to begin with: [`model`](Self::model), or with [`fresh`](Self::fresh) a directory under
+    /// `out` that has its files and the weights that were drawn.
+    ///
+    /// # Errors
+    /// Files that cannot be read or written, a configuration that does not hold.
+    pub fn start(&self) -> Result<PathBuf> {
+        let Some(seed) = self.fresh else { return Ok(self.model.clone()) };
+        let start = self.out.join("start");
+        copy_all_but_weights(&self.model, &start)?;
+        fresh::write(&start, seed)?;
+        Ok(start)
     }
 }
 

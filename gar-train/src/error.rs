@@ -8,6 +8,9 @@ pub enum Error {
     /// The model: a tensor, a picture, a prompt, a checkpoint.
     #[error(transparent)]
     Model(#[from] gar_core::Error),
+    /// A sample that cannot be made or read.
+    #[error(transparent)]
+    Data(gar_data::Error),
     /// A file could not be read or written: it is missing, or the disk is full.
     #[error("{}: {source}", path.display())]
     Io {
@@ -64,6 +67,12 @@ pub enum Error {
         position: u64,
         /// Where it was seen first.
         tensor: String,
+    },
+    /// A sample states a fact that the run has no probe for.
+    #[error("probes: expected the heads that the run began with, found no weight {name:?}")]
+    NoProbe {
+        /// The weight that is missing.
+        name: String,
     },
     /// Every part is frozen.
     #[error("freeze: expected at least one part that trains, found all frozen")]

@@ -66,6 +66,16 @@ impl Parameters {
         Weights::from_tensors(all, path)
     }
 
+    /// Adds trained tensors that no checkpoint has.
+    pub(crate) fn add(&mut self, tensors: impl IntoIterator<Item = (String, Tensor)>) {
+        self.trained.extend(tensors);
+    }
+
+    /// A trained one.
+    pub(crate) fn get(&self, name: &str) -> Option<&Tensor> {
+        self.trained.get(name)
+    }
+
     /// The trained ones, by name.
     pub fn trained(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
         self.trained.iter().map(|(name, tensor)| (name.as_str(), tensor))

@@ -9,12 +9,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Gradients, Moments, Parameters, Result, RunConfig, Sample, Samples, Tape, objective,
+    Error, Gradients, Head, Loss, Moments, Parameters, Result, RunConfig, Sample, Samples, Tallies, Tally, Tape,
+    objective::{self, Reading},
     optimizer::{adamw, norm},
+    probe::{Probed, Probes},
 };
 
 /// What one step came to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct StepReport {
     /// Its number, from 1.
     pub step: u64,
@@ -26,6 +28,8 @@ pub struct StepReport {
     pub norm: f64,
     /// Answer tokens.
     pub tokens: usize,
+    /// How the probes' heads did.
+    pub probes: Tallies,
     /// How long the step took.
     pub took: Duration,
     /// How long the rest of the run will take at the mean pace of this process.
@@ -58,6 +62,7 @@ pub struct Trainer {
     /// Steps done.
     pub(crate) step: u64,
     pub(crate) history: History,
+    pub(crate) probes: Probes,
     /// The architecture and the text side; its weights are those the run began with.
     model: GarModel,
 }
@@ -68,6 +73,7 @@ const TRAINING: &str = "weights in training";
 /// What one sample gives.
 struct One {
     sum: f64,
+    tallies: Tallies,
     tokens: usize,
     gradients: Gradients,
 }
@@ -84,7 +90,25 @@ impl Trainer {
         let parameters = Parameters::from_weights(weights, &config.freeze)?;
         model.with_weights(&parameters.weights(weights.path()))?;
         let moments = Moments::zeros(parameters.trained().map(|(_, t)| t.len()).collect::<Vec<_>>().into_iter());
-        Ok(Self { config, parameters, moments, step: 0, history: History::default(), model })
+        let (history, probes) = (History::default(), Probes::default());
+        Ok(Self { config, parameters, moments, step: 0, history, probes, model })
+    }
+
+    /// Trains linear probes beside the model, as [`RunConfig::probes`] says, to answer these questions about regions. To be
+    /// called before the first step and before [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// What a tensor refuses.
+    pub fn with_probes(mut self, heads: Vec<Head>) -> Result<Self> {
+        if self.config.probes.weight > 0.0 && !heads.is_empty() {
+            let config = self.model.config();
+            self.probes = Probes { heads, slots: config.prompt_slots };
+            let weights = self.probes.weights(config.decoder_width, self.config.probes.states)?;
+            self.parameters.add(weights);
+            let lengths: Vec<usize> = self.parameters.trained().map(|(_, t)| t.len()).collect();
+            self.moments = Moments::zeros(lengths.into_iter());
+        }
+        Ok(self)
     }
 
     /// Steps done.
@@ -170,7 +194,7 @@ impl Trainer {
         // Loaded through a tape, so that the model holds the parameters themselves and not prepared forms of them.
         let (kernels, _) = Tape::wrap(self.model.kernels().clone());
         let model = self.model.with_kernels(kernels).with_weights(&self.parameters.weights(Path::new(TRAINING)))?;
-        let (mut sum, mut tokens) = (0.0, 0);
+        let (mut sum, mut tokens, mut probes) = (0.0, 0, Tallies::new());
         let mut total: Vec<Option<Vec<f32>>> = vec![None; self.parameters.trained().len()];
         let positions: Vec<u64> = (first..first + self.config.batch).collect();
         for group in positions.chunks(self.config.at_once) {
@@ -180,6 +204,10 @@ impl Trainer {
                 let mut one = one?;
                 sum += one.sum;
                 tokens += one.tokens;
+                for (head, tally) in one.tallies {
+                    let all = probes.entry(head).or_default();
+                    *all = Tally { right: all.right + tally.right, of: all.of + tally.of };
+                }
                 for (total, (_, tensor)) in total.iter_mut().zip(self.parameters.trained()) {
                     match (total, one.gradients.take(tensor)) {
                         (Some(total), Some(new)) => total.iter_mut().zip(&new).for_each(|(t, n)| *t += n),
@@ -215,7 +243,35 @@ impl Trainer {
         self.step = step;
         let loss = sum * mean;
         self.history.training.push(Point { step, loss });
-        Ok(StepReport { step, loss, rate, norm, tokens, took: started.elapsed(), left: Duration::ZERO })
+        Ok(StepReport { step, loss, rate, norm, tokens, probes, took: started.elapsed(), left: Duration::ZERO })
+    }
+
+    /// The loss of a sample with that of its probes. Only the answers' part is told.
+    fn loss(&self, model: &GarModel, tape: &Tape, sample: &Sample, step: u64) -> Result<(Loss, Tallies)> {
+        let scene = model.scene(&sample.image, &sample.regions)?;
+        let (k, config, weights, facts) = (model.kernels(), self.config.probes, &self.parameters, &sample.facts);
+        let mut probed = Probed::default();
+        if !self.probes.heads.is_empty() {
+            self.probes.crops(k, tape, weights, &scene, facts, &mut probed)?;
+        }
+        let mut loss = if !self.probes.heads.is_empty() && step <= config.alone {
+            Loss { sum: 0.0, tokens: 1, node: tape.weighted_sum(&[])? }
+        } else {
+            let (loss, reading) = Reading::of(model, tape, &scene, &sample.conversations)?;
+            if !self.probes.heads.is_empty() && config.states {
+                self.probes.slots(k, tape, weights, &reading.crops(model)?, &mut probed)?;
+                self.probes.facts("names", k, tape, weights, &reading.names(model)?, facts, &mut probed)?;
+            }
+            loss
+        };
+        if !probed.terms.is_empty() {
+            // The trainer divides by the answers' tokens; means of probes are to weigh as those of answers do.
+            let weight = config.weight as f32 * loss.tokens as f32;
+            let mut terms = vec![(loss.node, 1.0)];
+            terms.extend(probed.terms.into_iter().map(|(term, share)| (term, share * weight)));
+            loss.node = tape.weighted_sum(&terms)?;
+        }
+        Ok((loss, probed.tallies))
     }
 
     /// The loss and the gradients of the sample at a position.
@@ -223,7 +279,8 @@ impl Trainer {
         let sample = samples.sample(position)?;
         let (kernels, tape) = Tape::wrap(self.model.kernels().clone());
         tape.watch(self.parameters.trained().map(|(_, tensor)| tensor));
-        let loss = objective::loss(&model.with_kernels(kernels), &tape, &sample)?;
+        let model = model.with_kernels(kernels);
+        let (loss, tallies) = self.loss(&model, &tape, &sample, step)?;
         if !loss.sum.is_finite() {
             let tensor = match tape.first_not_finite()? {
                 Some((at, op)) => format!("the output of {op}, operation {at} of the sample"),
@@ -231,6 +288,6 @@ impl Trainer {
             };
             return Err(Error::NotFinite { step, position, tensor });
         }
-        Ok(One { sum: loss.sum, tokens: loss.tokens, gradients: tape.backward(&loss.node)? })
+        Ok(One { sum: loss.sum, tallies, tokens: loss.tokens, gradients: tape.backward(&loss.node)? })
     }
 }

@@ -8,7 +8,10 @@ use gar_core::{
     prompt::{Mask, RegionSet},
     vision::Image,
 };
-use gar_train::{Error, JsonLines, OptimizerConfig, Part, Result, RunConfig, Sample, StepReport, Trainer};
+use gar_train::{
+    Error, Fact, Head, OptimizerConfig, Part, ProbeConfig, Recorded, Result, RunConfig, Sample, Samples, StepReport,
+    Trainer,
+};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
@@ -41,7 +44,7 @@ fn sample(position: u64) -> Result<Sample> {
         exchange("Where is <Prompt0>?", format!("Place {}.", position % 4)),
         exchange("What is left of <Prompt1>?", "<Prompt0>".into()),
     ];
-    Ok(Sample { image, regions, conversations })
+    Ok(Sample { image, regions, conversations, facts: Vec::new() })
 }
 
 /// Every file of the newest checkpoint.
@@ -169,8 +172,8 @@ fn a_checkpoint_that_cannot_be_written_is_an_error_of_its_file() {
     assert!(matches!(&error, Error::Io { path, .. } if path.starts_with(&out)), "{error}");
 }
 
-#[test]
-fn json_lines_are_read_in_an_order_of_their_own() {
+/// A model and a file of five samples, each a caption of one region that covers the picture.
+fn recorded() -> (GarModel, tempfile::TempDir, PathBuf, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("samples.jsonl");
     fs::copy(fixtures().join("images/tiny.png"), folder.path().join("tiny.png")).unwrap();
@@ -187,10 +190,16 @@ fn json_lines_are_read_in_an_order_of_their_own() {
     };
     let lines: Vec<String> = (0..5).map(|i| line(&format!("thing {i}"))).collect();
     fs::write(&path, lines.join("\n\n")).unwrap();
-    let samples = JsonLines::open(&path, 7).unwrap();
+    let model = GarModel::open(fixtures().join("tile42")).unwrap().load().unwrap();
+    (model, folder, path, lines)
+}
+
+#[test]
+fn a_dataset_is_read_in_an_order_of_its_own() {
+    let (model, _folder, path, lines) = recorded();
+    let samples = Recorded::open(&path, &model, 7).unwrap();
     assert_eq!(samples.len(), 5);
-    let answer =
-        |position: u64| gar_train::Samples::sample(&samples, position).unwrap().conversations[0][0].answer.clone();
+    let answer = |position: u64| samples.sample(position).unwrap().conversations[0][0].answer.clone();
     let pass = |pass: u64| (0..5).map(|i| answer(5 * pass + i)).collect::<Vec<_>>();
     let (first, second) = (pass(0), pass(1));
     assert_ne!(first, second, "each pass has its order");
@@ -202,15 +211,80 @@ fn json_lines_are_read_in_an_order_of_their_own() {
     assert_eq!(sorted(first), sorted(second), "and holds every sample once");
 
     for (text, named) in [
-        (r#"{"image": "tiny.png", "conversations": []}"#.to_owned(), "mask_rle"),
-        (line("x").replace("\"gpt\"", "\"human\""), "another order"),
+        (r#"{"image": "tiny.png", "conversations": []}"#.to_owned(), "mask"),
+        (lines[0].replace("\"gpt\"", "\"human\""), "in turn"),
         (lines[0].replace("[0, ", "[9, "), "9"),
         ("{".into(), "sample 0"),
     ] {
         fs::write(&path, text).unwrap();
-        let error = JsonLines::open(&path, 0).unwrap().read(0).unwrap_err().to_string();
+        let read = Recorded::open(&path, &model, 0).and_then(|samples| samples.sample(0));
+        let error = read.unwrap_err().to_string();
         assert!(error.contains(named), "{named}: {error}");
     }
     fs::write(&path, "\n").unwrap();
-    assert!(matches!(JsonLines::open(&path, 0), Err(Error::File { .. })));
+    assert!(matches!(Recorded::open(&path, &model, 0), Err(Error::File { .. })));
+}
+
+#[test]
+fn captions_are_asked_for_as_the_paper_asks() {
+    let (model, _folder, path, _) = recorded();
+    let samples = Recorded::open(&path, &model, 7).unwrap();
+    let told = |i: u64| {
+        let sample = samples.sample(i).unwrap();
+        let Said::Verbatim(text) = sample.conversations[0][0].said.clone() else { panic!("not as prepared") };
+        (sample.regions.slots(), text)
+    };
+    let told: Vec<_> = (0..20).map(told).collect();
+    for (slots, text) in &told {
+        let crop = model.crop_token(slots[0]).unwrap();
+        assert_eq!(text.matches(&crop).count(), model.tokens_per_region(), "{text}");
+    }
+    let different = |texts: Vec<&String>| texts.iter().any(|text| *text != texts[0]);
+    assert!(different(told.iter().map(|(_, text)| text).collect()), "slots or instructions vary");
+    let mut trainer = trainer(config(2));
+    assert!(trainer.step(&samples).unwrap().loss.is_finite());
+}
+
+/// The facts of [`sample`]'s regions, in one head: the first region's place.
+struct Known;
+
+impl Samples for Known {
+    fn sample(&self, position: u64) -> Result<Sample> {
+        let facts = vec![Fact { slot: 0, head: 0, class: (position % 4) as u32 }, Fact { slot: 1, head: 0, class: 4 }];
+        Ok(Sample { facts, ..sample(position)? })
+    }
+
+    fn heads(&self) -> Vec<Head> {
+        vec![Head { name: "place", classes: 5 }]
+    }
+}
+
+#[test]
+fn probes_learn_beside_the_answers_and_are_not_exported() {
+    let out = tempfile::tempdir().unwrap();
+    let probes = ProbeConfig { weight: 1.0, alone: 2, states: true };
+    let begin = || trainer(RunConfig { probes, ..config(30) }).with_probes(Known.heads()).unwrap();
+    let mut reports = Vec::new();
+    let mut trainer = begin();
+    trainer.run(&Known, out.path(), &mut |_, report| Ok(reports.push(report.clone()))).unwrap();
+    let heads = |report: &StepReport| report.probes.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(heads(&reports[1]), ["crops.place"], "alone: the decoder is not run");
+    assert_eq!((reports[1].loss, reports[1].tokens), (0.0, 3));
+    assert_eq!(heads(&reports[2]), ["crops.place", "names.place", "slots.slots"]);
+    assert!(reports[2].loss > 0.0);
+    let right = |report: &StepReport, head: &str| report.probes[head].right as f64 / report.probes[head].of as f64;
+    let last = &reports[29];
+    assert!(right(last, "slots.slots") > 0.9 && right(last, "names.place") >= 0.5, "{:?}", last.probes);
+    // They resume with the run, and no checkpoint holds them.
+    let mut resumed = begin();
+    assert!(resumed.resume(out.path()).unwrap());
+    trainer.export(&fixtures().join("tile42"), &out.path().join("model")).unwrap();
+    let exported = Weights::open(&out.path().join("model")).unwrap();
+    assert!(exported.tensors().all(|tensor| !tensor.name.starts_with("probe.")));
+}
+
+#[test]
+fn without_a_weight_facts_are_passed_over() {
+    let mut trainer = trainer(config(1)).with_probes(Known.heads()).unwrap();
+    assert!(trainer.step(&Known).unwrap().probes.is_empty());
 }

@@ -31,6 +31,6 @@ pub use crate::grid::TileGrid;
 pub use crate::image::{DecodeLimits, Image};
 pub use crate::perception_config::{PerceptionConfig, RotaryConfig};
 pub use crate::perception_encoder::PerceptionEncoder;
-pub use crate::processor::{ImageProcessor, Normalization, TiledImage};
+pub use crate::processor::{ImageProcessor, Normalization, TiledImage, VisionInput};
 pub use crate::projector::Projector;
 pub use crate::tower::{TowerSpec, VisionTower};

@@ -13,13 +13,25 @@ use crate::{Error, Image, Result, TileGrid, resize};
 pub struct TiledImage {
     /// The grid of the tiles after the thumbnail.
     pub grid: TileGrid,
-    /// Normalised tiles [T, 3, S, S], T = 1 + columns · rows: the thumbnail, then the grid row by row.
+    /// Normalised tiles [T, 3, S, S], T = 1 + columns · rows: the thumbnail, then the grid row by row. Of
+    /// [`VisionInput::Vanilla`] the one tile, T = 1.
     pub pixels: Array4<f32>,
     /// The thumbnail before normalisation, [3, S, S].
     pub thumb: Array3<u8>,
 }
 
-/// Cuts pictures and label maps into tiles, AnyRes with a thumbnail (`"thumb+tile"`).
+/// What the tower is shown of a picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum VisionInput {
+    /// AnyRes: a thumbnail and a grid of tiles (`"thumb+tile"`).
+    #[default]
+    ThumbTile,
+    /// The picture resized to one tile (`"vanilla"`), as frames of a video are shown. The tile is both the global view and
+    /// the map that regions are replayed from; the grid is 1 × 1.
+    Vanilla,
+}
+
+/// Cuts pictures and label maps into tiles.
 ///
 /// Fields are what `preprocessor_config.json` states; [`Default`] holds the values of the reference.
 ///
@@ -40,6 +52,8 @@ pub struct ImageProcessor {
     pub tile_size: usize,
     /// Most tiles of the grid, the thumbnail not counted.
     pub max_num_tiles: usize,
+    /// Whether pictures are cut into tiles at all.
+    pub input: VisionInput,
     /// Factor from bytes to the unit of `mean` and `std`; none leaves them at 0…255.
     pub rescale: Option<f64>,
     /// Mean and standard deviation per channel; none leaves values as rescaled.
@@ -56,10 +70,11 @@ pub struct Normalization {
 }
 
 impl Default for ImageProcessor {
-    /// 448-pixel tiles, at most 36 of them, bytes to −1…1.
+    /// AnyRes with 448-pixel tiles, at most 36 of them, bytes to −1…1.
     fn default() -> Self {
         let normalize = Some(Normalization { mean: [0.5; 3], std: [0.5; 3] });
-        Self { tile_size: 448, max_num_tiles: 36, rescale: Some(1.0 / 255.0), normalize }
+        let input = VisionInput::ThumbTile;
+        Self { tile_size: 448, max_num_tiles: 36, input, rescale: Some(1.0 / 255.0), normalize }
     }
 }
 
@@ -84,9 +99,11 @@ impl ImageProcessor {
             .map_err(|source| Error::Json { what: "preprocessor configuration", source })?;
         let default = Self::default();
         let only = |key: &str, found: String, expected: &str| Err(unsupported(key, found, expected));
-        if let Some(kind) = config.vision_input_type.filter(|kind| kind != "thumb+tile") {
-            return only("vision_input_type", format!("{kind:?}"), "\"thumb+tile\"");
-        }
+        let input = match config.vision_input_type.as_deref() {
+            None | Some("thumb+tile") => VisionInput::ThumbTile,
+            Some("vanilla") => VisionInput::Vanilla,
+            Some(kind) => return only("vision_input_type", format!("{kind:?}"), "\"thumb+tile\" or \"vanilla\""),
+        };
         if let Some(filter) = config.resample.filter(|&filter| filter != 3) {
             return only("resample", filter.to_string(), "3 (bicubic)");
         }
@@ -97,6 +114,7 @@ impl ImageProcessor {
         let processor = Self {
             tile_size: config.tile_size.unwrap_or(default.tile_size),
             max_num_tiles: config.max_num_tiles.unwrap_or(default.max_num_tiles),
+            input,
             rescale: config.do_rescale.unwrap_or(true).then_some(config.rescale_factor.unwrap_or(1.0 / 255.0)),
             normalize: config.do_normalize.unwrap_or(true).then_some(Normalization { mean, std }),
         };
@@ -117,14 +135,18 @@ impl ImageProcessor {
     pub fn process(&self, image: &Image) -> Result<TiledImage> {
         self.check()?;
         let size = self.tile_size;
-        let grid = TileGrid::choose(image.width(), image.height(), size, self.max_num_tiles)?;
+        let grid = match self.input {
+            VisionInput::ThumbTile => TileGrid::choose(image.width(), image.height(), size, self.max_num_tiles)?,
+            VisionInput::Vanilla => TileGrid { columns: 1, rows: 1 },
+        };
         let thumb = resize::bicubic(image.pixels(), size, size)?;
         let canvas = match grid.tiles() {
             1 => thumb.clone(),
             _ => resize::bicubic(image.pixels(), grid.rows * size, grid.columns * size)?,
         };
         let table = self.table();
-        let mut pixels = vec![0f32; (1 + grid.tiles()) * 3 * size * size];
+        let count = self.count(&grid);
+        let mut pixels = vec![0f32; count * 3 * size * size];
         pixels.par_chunks_exact_mut(3 * size * size).enumerate().for_each(|(t, tile)| {
             // The thumbnail comes first; a picture is a canvas of one tile.
             let (source, columns, t) = match t.checked_sub(1) {
@@ -141,7 +163,7 @@ impl ImageProcessor {
                 }
             }
         });
-        let shape = [1 + grid.tiles(), 3, size, size];
+        let shape = [count, 3, size, size];
         let pixels = Array4::from_shape_vec(shape, pixels)
             .map_err(|_| Error::PixelBuffer { expected: [size, size, 3], found: shape.to_vec() })?;
         let thumb = thumb.permuted_axes([2, 0, 1]).as_standard_layout().into_owned();
@@ -165,13 +187,21 @@ impl ImageProcessor {
         let labels = labels.insert_axis(Axis(2));
         let thumb = resize::bicubic(labels, size, size)?;
         let canvas = resize::bicubic(labels, grid.rows * size, grid.columns * size)?;
-        Ok(Array3::from_shape_fn((1 + grid.tiles(), size, size), |(t, y, x)| {
+        Ok(Array3::from_shape_fn((self.count(grid), size, size), |(t, y, x)| {
             let label = match t.checked_sub(1) {
                 None => thumb[[y, x, 0]],
                 Some(t) => canvas[[t / grid.columns * size + y, t % grid.columns * size + x, 0]],
             };
             label.min(none)
         }))
+    }
+
+    /// T, how many tiles a grid stands for.
+    fn count(&self, grid: &TileGrid) -> usize {
+        match self.input {
+            VisionInput::ThumbTile => 1 + grid.tiles(),
+            VisionInput::Vanilla => 1,
+        }
     }
 
     /// The normalised value of each byte, per channel. Rescaling is folded into mean and deviation first, in f32, as

@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use gar_vision::{DecodeLimits, Error, Image, ImageProcessor, PerceptionConfig, TileGrid, resize};
 use image::{DynamicImage, ImageFormat, Luma, Rgb, RgbImage, Rgba};
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, Axis};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -139,12 +139,31 @@ fn label_maps_are_cut_like_pictures() {
 }
 
 #[test]
+fn a_vanilla_processor_shows_the_thumbnail_alone() {
+    let read = |kind: &str| {
+        let text = json!({ "tile_size": 28, "max_num_tiles": 4, "vision_input_type": kind }).to_string();
+        ImageProcessor::from_json(text.as_bytes()).unwrap()
+    };
+    let [tiles, vanilla] = ["thumb+tile", "vanilla"].map(read);
+    let image = Image::from_rgb(Array3::from_shape_fn((20, 50, 3), |(y, x, c)| (9 * y + 4 * x + c) as u8)).unwrap();
+    let labels = Array2::from_shape_fn((20, 50), |(_, x)| u8::from(x > 20));
+    let (all, one) = (tiles.process(&image).unwrap(), vanilla.process(&image).unwrap());
+    assert_eq!(one.grid, TileGrid { columns: 1, rows: 1 });
+    assert_eq!(one.pixels.shape(), [1, 3, 28, 28]);
+    assert_eq!(one.pixels.index_axis(Axis(0), 0), all.pixels.index_axis(Axis(0), 0));
+    let [all, one] = [(&tiles, &all.grid), (&vanilla, &one.grid)]
+        .map(|(processor, grid)| processor.process_labels(labels.view(), 1, grid).unwrap());
+    assert_eq!(one.shape(), [1, 28, 28]);
+    assert_eq!(one.index_axis(Axis(0), 0), all.index_axis(Axis(0), 0));
+}
+
+#[test]
 fn processor_configurations() {
     let read = |v: Value| ImageProcessor::from_json(v.to_string().as_bytes());
     assert_eq!(read(json!({})).unwrap(), ImageProcessor::default());
     assert_eq!(read(json!({ "image_mean": 0.5, "tile_size": 224 })).unwrap().tile_size, 224);
     for bad in [
-        json!({ "vision_input_type": "vanilla" }),
+        json!({ "vision_input_type": "tile" }),
         json!({ "resample": 2 }),
         json!({ "do_resize": false }),
         json!({ "tile_size": 0 }),

@@ -3,6 +3,9 @@
 //! Text is cut into [`pieces`]: special tokens, words, single punctuation marks and line ends; spaces between them are
 //! dropped and come back by the usual rules of detokenizing (none before `.` and `,` and after an opening bracket).
 
+use gar_prompt::prompt_name;
+use serde_json::{Map, Value, json};
+
 /// Every word and mark that questions, answers and the prompt around them use, beside special tokens (`<Prompt0>`,
 /// `<|…|>`). Sorted; upper and lower case are different words.
 pub const WORDS: [&str; 126] = [
@@ -133,6 +136,69 @@ pub const WORDS: [&str; 126] = [
     "with",
     "yellow",
 ];
+
+/// Special tokens before those of the slots, in the order of their ids, which begin behind [`WORDS`]: what a prompt of
+/// the released layout is made of, and a word for all that is not known.
+pub const SPECIAL: [&str; 9] = [
+    "<unk>",
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|image|>",
+    "<|video|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|eot_id|>",
+    "<NO_Prompt>",
+];
+
+/// The token that stands for one feature of the region in a slot, named as in the released tokenizer.
+pub fn crop_token(slot: usize) -> String {
+    format!("<|reserved_special_token_{}|>", slot + 2)
+}
+
+/// A `tokenizer.json` for Hugging Face `tokenizers` that cuts text as [`pieces`] does: [`WORDS`], then [`SPECIAL`], then
+/// for each slot its name and its [`crop_token`].
+///
+/// ```
+/// let json = gar_data::scene::vocabulary::tokenizer(5);
+/// assert_eq!(json["model"]["vocab"]["red"], 101);
+/// assert_eq!(json["added_tokens"].as_array().map(Vec::len), Some(9 + 2 * 5));
+/// ```
+pub fn tokenizer(prompt_slots: usize) -> Value {
+    let slots = (0..prompt_slots).map(prompt_name).chain((0..prompt_slots).map(crop_token));
+    let special: Vec<String> = SPECIAL.map(str::to_owned).into_iter().chain(slots).collect();
+    let words = WORDS.iter().map(|&word| word.to_owned());
+    let vocabulary: Map<String, Value> =
+        words.chain(special.iter().cloned()).enumerate().map(|(id, word)| (word, id.into())).collect();
+    // Names of regions are words of an answer; the others never are.
+    let added: Vec<Value> = special
+        .iter()
+        .map(|token| {
+            json!({
+                "id": vocabulary[token], "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": !token.starts_with("<Prompt"),
+            })
+        })
+        .collect();
+    let split = |pattern: &str, behavior: &str| {
+        json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": behavior, "invert": false })
+    };
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added,
+        "normalizer": null,
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [split(" +", "Removed"), split("[\\p{L}\\p{N}']+|[^\\p{L}\\p{N}']", "Isolated")],
+        },
+        "post_processor": null,
+        // Joins words by spaces, and takes those before punctuation away.
+        "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+        "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": SPECIAL[0] },
+    })
+}
 
 /// Cuts text into special tokens, words, punctuation marks and line ends.
 ///

@@ -127,7 +127,7 @@ impl CachedAttention for Tape {
 
 impl Tape {
     /// The elements of `parts` one behind the other, in a new shape. One part alone is a view.
-    pub(super) fn join(&self, parts: &[Tensor], shape: &[usize]) -> Result<Tensor> {
+    pub(crate) fn join(&self, parts: &[Tensor], shape: &[usize]) -> Result<Tensor> {
         if let [part] = parts {
             return part.reshape(shape);
         }

@@ -5,6 +5,31 @@ use super::{Gradients, Tape, host};
 use crate::backward::loss;
 
 impl Tape {
+    /// Σ weight · term over losses of one entry → `[1]`.
+    ///
+    /// # Errors
+    /// A term of more than one entry.
+    pub fn weighted_sum(&self, terms: &[(Tensor, f32)]) -> Result<Tensor> {
+        const OP: &str = "weighted_sum";
+        let mut sum = 0.0;
+        for (term, weight) in terms {
+            term.expect_shape(OP, "term", &[1])?;
+            sum += f64::from(*weight) * term.to_f32_vec()?.first().copied().map_or(f64::NAN, f64::from);
+        }
+        let output = Tensor::from_vec(vec![sum as f32], &[1])?;
+        let inputs: Vec<Option<&Tensor>> = terms.iter().map(|(term, _)| Some(term)).collect();
+        self.note(OP, &inputs, &output, || {
+            let terms = terms.to_vec();
+            move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
+                for (term, weight) in &terms {
+                    g.add(term, &[dy[0] * weight]);
+                }
+                Ok(())
+            }
+        });
+        Ok(output)
+    }
+
     /// The sum over rows of `−ln softmax(logits)[target]`: `logits` [n, V], one target a row → `[1]`.
     ///
     /// Softmax and cross-entropy are one operation: no probabilities are kept but those of the gradient.

@@ -1,0 +1,134 @@
+//! Drawn scenes as samples: pictures, questions with their answers, and the facts that probes learn.
+use gar_core::{Exchange, GarModel, Said};
+use gar_data::scene::{Color, Kind, Material, Nature, Object, Question, Scene, SceneConfig, SceneGenerator};
+use gar_data::scene::{Shape, Size, Split, Texture};
+use serde::Deserialize;
+
+use crate::{Error, Fact, Head, Result, Sample, Samples};
+
+/// Bins of a region's place along a side of the picture.
+const BINS: usize = 8;
+/// Rows and columns that a grid of things can have.
+const CELLS: usize = 4;
+
+const HEADS: [Head; 11] = [
+    Head { name: "color", classes: Color::ALL.len() },
+    // And a table and a box.
+    Head { name: "shape", classes: Shape::ALL.len() + 2 },
+    Head { name: "texture", classes: Texture::ALL.len() },
+    Head { name: "material", classes: Material::ALL.len() },
+    Head { name: "size", classes: Size::ALL.len() },
+    Head { name: "nature", classes: Nature::ALL.len() },
+    Head { name: "x", classes: BINS },
+    Head { name: "y", classes: BINS },
+    Head { name: "row", classes: CELLS },
+    Head { name: "from-left", classes: CELLS },
+    Head { name: "from-right", classes: CELLS },
+];
+
+/// Which drawn scenes to train on. Absent keys are those of [`SceneConfig`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScenesConfig {
+    /// Side of the pictures in pixels.
+    pub size: Option<usize>,
+    /// How often a scene is a room, a grid, a reflection, as weights.
+    pub kinds: Option<[u32; 3]>,
+    /// How often a scene has 1, 2, … 5 regions, as weights.
+    pub regions: Option<[u32; 5]>,
+    /// Questions a scene, at most.
+    pub questions: Option<usize>,
+}
+
+/// An endless stream of drawn scenes.
+#[derive(Clone, Debug)]
+pub struct DrawnScenes {
+    generator: SceneGenerator,
+    tokens_per_region: usize,
+    /// The text of each slot's crop token.
+    crops: Vec<String>,
+}
+
+impl DrawnScenes {
+    /// The scenes of a seed, for a model's slots and crop tokens.
+    ///
+    /// # Errors
+    /// A configuration without sense, named.
+    pub fn new(config: &ScenesConfig, model: &GarModel, seed: u64, split: Split) -> Result<Self> {
+        let usual = SceneConfig::default();
+        let config = SceneConfig {
+            size: config.size.unwrap_or(usual.size),
+            kinds: config.kinds.unwrap_or(usual.kinds),
+            regions: config.regions.unwrap_or(usual.regions),
+            questions: config.questions.unwrap_or(usual.questions),
+            prompt_slots: model.config().prompt_slots,
+            ..usual
+        };
+        let crops = (0..config.prompt_slots).filter_map(|slot| model.crop_token(slot)).collect();
+        let generator = SceneGenerator::new(config, seed, split)?;
+        Ok(Self { generator, tokens_per_region: model.tokens_per_region(), crops })
+    }
+}
+
+impl Samples for DrawnScenes {
+    fn sample(&self, position: u64) -> Result<Sample> {
+        let scene = self.generator.scene(position)?;
+        let facts = facts(&scene);
+        let slots = scene.regions.slots();
+        let crop = |slot: usize| self.crops.get(slot).cloned().unwrap_or_default();
+        let exchange = |question: &Question| {
+            let text = question.user_text(&slots, self.tokens_per_region, crop).map_err(gar_core::Error::from)?;
+            Ok(vec![Exchange { said: Said::Verbatim(text), answer: question.answer.clone() }])
+        };
+        let conversations = scene.questions.iter().map(exchange).collect::<Result<_>>()?;
+        Ok(Sample { image: scene.image, regions: scene.regions, conversations, facts })
+    }
+
+    fn heads(&self) -> Vec<Head> {
+        HEADS.to_vec()
+    }
+}
+
+/// What is known of a scene's regions.
+fn facts(scene: &Scene) -> Vec<Fact> {
+    let side = scene.image.width().max(1);
+    let slots = scene.regions.slots();
+    let each = slots.iter().filter_map(|&slot| Some((slot, scene.object(slot)?)));
+    each.flat_map(|(slot, object)| {
+        let classes = classes(object, side);
+        HEADS.iter().enumerate().filter_map(move |(head, _)| Some(Fact { slot, head, class: classes[head]? as u32 }))
+    })
+    .collect()
+}
+
+/// The class of an object by each of [`HEADS`], where it has one.
+fn classes(object: &Object, side: usize) -> [Option<usize>; HEADS.len()] {
+    let look = object.kind.look();
+    let shape = match object.kind {
+        Kind::Thing(look) => look.shape.index(),
+        Kind::Table => Shape::ALL.len(),
+        Kind::Box => Shape::ALL.len() + 1,
+    };
+    let bin = |low: usize, high: usize| ((low + high) * BINS / (2 * side)).min(BINS - 1);
+    let place = object.mask.bounds().map(|b| (bin(b.x_min, b.x_max), bin(b.y_min, b.y_max)));
+    let cell = object.cell;
+    [
+        look.map(|l| l.color.index()),
+        Some(shape),
+        look.map(|l| l.texture.index()),
+        look.map(|l| l.material.index()),
+        look.map(|l| l.size.index()),
+        Some(object.nature.index()),
+        place.map(|(x, _)| x),
+        place.map(|(_, y)| y),
+        cell.map(|c| c.row),
+        cell.map(|c| c.column),
+        cell.map(|c| c.columns - 1 - c.column),
+    ]
+}
+
+impl From<gar_data::Error> for Error {
+    fn from(error: gar_data::Error) -> Self {
+        Self::Data(error)
+    }
+}
