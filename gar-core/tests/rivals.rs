@@ -280,6 +280,24 @@ fn what_shows_nothing_is_refused() {
     assert!(error.contains("region_encoding.norm.weight"), "{error}");
 }
 
+/// Matrices in 8 bits have steps of 1/127 of their largest entry, so rows move by a few percent.
+#[test]
+fn a_quantised_checkpoint_keeps_its_encoding() {
+    let (from, to) = (checkpoint("local_cross_attention", Some(0.5)), tempfile::tempdir().unwrap());
+    gar_core::quantize(from.path(), to.path(), &gar_core::kernels::NoProgress).unwrap();
+    let regions = boxes(&[LEFT]);
+    let [exact, coarse] = [&from, &to].map(|directory| {
+        let model = GarModel::open(directory.path()).unwrap().load().unwrap();
+        assert_eq!(model.config().region_encoding, EncodingKind::LocalCrossAttention);
+        Read::new(&model, &picture(), &regions).region(0).to_vec()
+    });
+    let square = |v: f32| f64::from(v) * f64::from(v);
+    let off: f64 = exact.iter().zip(&coarse).map(|(a, b)| square(a - b)).sum();
+    let off = (off / exact.iter().map(|&v| square(v)).sum::<f64>()).sqrt();
+    println!("rows of the region: off by {off:.4}");
+    assert!(off > 0.0 && off < 0.1, "off by {off}");
+}
+
 /// An eye that has seen given features.
 struct Given {
     picture: ImageFeatures,

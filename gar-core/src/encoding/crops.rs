@@ -4,7 +4,7 @@ use gar_prompt::{Mask, Region, RegionSet};
 use gar_vision::Image;
 use ndarray::{Axis, Slice};
 
-use super::{RegionEncoding, View};
+use super::{RegionEncoding, View, split};
 use crate::Result;
 
 /// Each region's bounding box, cut out of the picture and of the region's own mask, is stretched to one tile and goes
@@ -36,13 +36,6 @@ pub(super) fn features(view: &View<'_>) -> Result<Tensor> {
     view.regions.check_image(view.image.width(), view.image.height())?;
     let crops = view.regions.iter().map(|region| crop(view.image, region)).collect::<Result<Vec<_>>>()?;
     view.eye.tiles(&crops)
-}
-
-/// [N, n, D] as N tensors [n, D].
-pub(super) fn split(features: &Tensor) -> Result<Vec<Tensor>> {
-    let [regions, n, d] = features.dims("crops", "features")?;
-    let rows = features.reshape(&[regions * n, d])?;
-    (0..regions).map(|i| Ok(rows.rows(i * n..(i + 1) * n)?)).collect()
 }
 
 /// The region's box of the picture, and its mask there in its slot.

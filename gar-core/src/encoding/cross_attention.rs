@@ -6,7 +6,7 @@ use gar_kernels::{
     ops::{AttentionSpec, Epilogue, Mask, NormKind, NormSpec},
 };
 
-use super::{RegionEncoding, View, crops};
+use super::{RegionEncoding, View, crops, split};
 use crate::Result;
 
 /// `local + gate ⊙ (o · attention(q · norm(local), k · context_norm(picture), v · context_norm(picture)))`: the features of
@@ -115,7 +115,7 @@ impl RegionEncoding for CrossAttention {
 
     fn encode(&self, view: &View<'_>) -> Result<Vec<Tensor>> {
         let local = crops::features(view)?;
-        crops::split(&self.attend(view.kernels, &local, &view.eye.picture()?.tokens)?)
+        split(&self.attend(view.kernels, &local, &view.eye.picture()?.tokens)?)
     }
 
     fn with_weights(&self, k: &Kernels, weights: &Weights) -> Result<Option<Arc<dyn RegionEncoding>>> {

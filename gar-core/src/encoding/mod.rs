@@ -90,6 +90,13 @@ pub trait Eye {
     fn tiles(&self, pictures: &[(Image, RegionSet)]) -> Result<Tensor>;
 }
 
+/// [N, n, D] as N tensors [n, D].
+fn split(features: &Tensor) -> Result<Vec<Tensor>> {
+    let [regions, n, d] = features.dims("region_encoding", "features")?;
+    let rows = features.reshape(&[regions * n, d])?;
+    (0..regions).map(|i| Ok(rows.rows(i * n..(i + 1) * n)?)).collect()
+}
+
 /// `"region_encoding"` of a `config.json`: which of the encodings a checkpoint was trained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EncodingKind {

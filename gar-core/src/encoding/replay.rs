@@ -5,7 +5,7 @@ use gar_kernels::{
 };
 use gar_prompt::NormBox;
 
-use super::{ImageFeatures, RegionEncoding, View};
+use super::{ImageFeatures, RegionEncoding, View, split};
 use crate::Result;
 
 /// Which boxes the replay samples.
@@ -52,8 +52,8 @@ impl RegionEncoding for FeatureReplay {
             aligned: true,
         };
         let (n, d) = (self.tokens(features.side), features.tokens.as_rows().1);
-        let replay = k.roi_align.roi_align(&map, &boxes, &spec)?.reshape(&[boxes.len() * n, d])?;
-        (0..boxes.len()).map(|i| Ok(replay.rows(i * n..(i + 1) * n)?)).collect()
+        let replay = k.roi_align.roi_align(&map, &boxes, &spec)?.reshape(&[boxes.len(), n, d])?;
+        split(&replay)
     }
 }
 
