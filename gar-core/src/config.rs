@@ -5,7 +5,7 @@ use gar_vision::{PerceptionConfig, TowerSpec};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Error, ReplayBoxes, Result};
+use crate::{EncodingKind, Error, ReplayBoxes, Result};
 
 /// What `config.json` of a GAR checkpoint states, apart from the decoder's own part.
 #[derive(Clone, Debug)]
@@ -26,7 +26,9 @@ pub struct GarConfig {
     pub text: Value,
     /// Width D of the decoder.
     pub decoder_width: usize,
-    /// Which boxes the replay samples.
+    /// How regions are shown to the decoder.
+    pub region_encoding: EncodingKind,
+    /// Which boxes the replay samples, where regions are replayed.
     pub replay_boxes: ReplayBoxes,
     /// The file, for messages.
     pub path: PathBuf,
@@ -42,6 +44,8 @@ struct Raw {
     kernel_size: Option<[usize; 2]>,
     #[serde(default)]
     mask_path_embedding_out_channels: Option<usize>,
+    #[serde(default)]
+    region_encoding: Option<String>,
     #[serde(default)]
     replay_boxes: Option<String>,
     mllm_config: RawMllm,
@@ -123,6 +127,13 @@ impl GarConfig {
             let expected = format!("{width}, the tower's width");
             return Err(wrong("mask_path_embedding_out_channels", expected, channels.to_string()));
         }
+        let region_encoding = match raw.region_encoding.as_deref() {
+            None => EncodingKind::default(),
+            Some(name) => EncodingKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+                let names = EncodingKind::ALL.map(|kind| format!("{:?}", kind.name())).join(" or ");
+                wrong("region_encoding", names, format!("{name:?}"))
+            })?,
+        };
         let replay_boxes = match raw.replay_boxes.as_deref() {
             None | Some("released") => ReplayBoxes::Released,
             Some("paper") => ReplayBoxes::Paper,
@@ -144,6 +155,7 @@ impl GarConfig {
             tower,
             text: raw.mllm_config.text_config,
             decoder_width,
+            region_encoding,
             replay_boxes,
             path,
         })

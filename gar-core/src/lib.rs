@@ -22,13 +22,14 @@
 
 mod case;
 mod config;
+mod encoding;
 mod error;
+mod eyes;
 mod model;
 mod prompt_form;
 mod prompting;
 mod quantize;
 mod region_model;
-mod replay;
 mod request;
 mod scene;
 pub mod trace;
@@ -40,12 +41,15 @@ pub use gar_prompt as prompt;
 pub use gar_vision as vision;
 
 pub use config::GarConfig;
+pub use encoding::{
+    AttentionHeads, CrossAttention, EncodingKind, Eye, FeatureReplay, ImageFeatures, LocalCrops, RegionEncoding,
+    ReplayBoxes, View,
+};
 pub use error::{Error, Result};
 pub use model::{GarBuilder, GarModel};
 pub use prompt_form::{PlainForm, PromptForm};
 pub use quantize::quantize;
 pub use region_model::RegionModel;
-pub use replay::{FeatureReplay, ImageFeatures, RegionEncoding, ReplayBoxes};
 pub use request::{Answer, AnswerOptions, RegionRequest, Timings};
 pub use scene::{Chat, Scene};
 pub use transcript::{Exchange, Said, Transcript};

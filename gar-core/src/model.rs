@@ -9,11 +9,12 @@ use gar_kernels::{Kernels, NoProgress, Progress, Tensor, Weights};
 use gar_llm::{ChatTemplate, Decoder, Llama, LlamaConfig, LlamaNames, Tokenizer, stop_tokens};
 use gar_prompt::{MaskEncoder, RegionSet};
 use gar_vision::{Image, ImageProcessor, PerceptionEncoder, Projector, TiledImage, TowerSpec, VisionTower};
-use ndarray::Array3;
+use ndarray::{Array3, Array4};
 
 use crate::{
-    Error, FeatureReplay, GarConfig, ImageFeatures, PlainForm, PromptForm, RegionEncoding, ReplayBoxes, Result, Scene,
-    Timings,
+    EncodingKind, Error, Eye, GarConfig, ImageFeatures, PlainForm, PromptForm, RegionEncoding, ReplayBoxes, Result,
+    Scene, Timings, View,
+    eyes::Eyes,
     prompting::{FeatureCounts, Prompting},
 };
 
@@ -89,18 +90,19 @@ impl GarModel {
     }
 
     /// The same architecture and text side with other weights, named as in a checkpoint. A tower or a decoder that was
-    /// put in by the builder gives way to the checkpoint's own.
+    /// put in by the builder gives way to the checkpoint's own; a region encoding stays, with other weights where it has any.
     ///
     /// # Errors
     /// A tensor that is missing, misshapen or not finite.
     pub fn with_weights(&self, weights: &Weights) -> Result<Self> {
-        let Parts { kernels: k, config, .. } = self.parts.as_ref();
+        let Parts { kernels: k, config, encoding, .. } = self.parts.as_ref();
         let TowerSpec { width, patch_size, .. } = config.tower.spec;
         let parts = Parts {
             mask_encoder: MaskEncoder::load(weights, k, width, patch_size)?,
             tower: load_tower(weights, k, config)?,
             projector: load_projector(weights, k, config)?,
             decoder: Arc::new(Llama::load(weights, &LlamaNames::gar(), llama_config(config)?, k, &NoProgress)?),
+            encoding: encoding.with_weights(k, weights)?.unwrap_or_else(|| Arc::clone(encoding)),
             ..Parts::clone(&self.parts)
         };
         Ok(Self { parts: Arc::new(parts) })
@@ -130,7 +132,8 @@ impl GarModel {
     /// Encodes a picture with its regions once, to be asked many times.
     ///
     /// # Errors
-    /// Masks of another size than the picture, slots that the checkpoint does not have, what an operation refuses.
+    /// Masks of another size than the picture, slots that the checkpoint does not have, no regions where the picture itself
+    /// is not shown ([`RegionEncoding::shows_picture`]), what an operation refuses.
     pub fn scene(&self, image: &Image, regions: &RegionSet) -> Result<Scene> {
         self.scene_with(image, regions, None)
     }
@@ -143,24 +146,34 @@ impl GarModel {
         let parts = &self.parts;
         regions.check_image(image.width(), image.height())?;
         let started = Instant::now();
-        let (tiled, labels) = parts.tiles(image, regions, max_tiles)?;
-        let preprocess = started.elapsed();
-        let (_, features) = parts.features(tiled, &labels)?;
-        let mut scene = self.scene_of(features, regions)?;
+        let eyes = Eyes::new(parts, image, regions, max_tiles);
+        let mut scene = self.scene_of(&eyes)?;
         // Devices work behind the caller's back; time is told when the work is done.
         parts.kernels.device.synchronize()?;
+        let preprocess = eyes.tiling();
         let vision = started.elapsed() - preprocess;
         scene.timings = Timings { preprocess, vision, ..Timings::default() };
         Ok(scene)
     }
 
-    /// The scene of a picture whose features are known.
-    pub(crate) fn scene_of(&self, features: ImageFeatures, regions: &RegionSet) -> Result<Scene> {
-        let replay = match regions.is_empty() {
-            true => Vec::new(),
-            false => self.parts.encoding.encode(&self.parts.kernels, &features, regions)?,
+    /// The scene that the model's eyes look at.
+    pub(crate) fn scene_of(&self, eyes: &Eyes<'_>) -> Result<Scene> {
+        let Parts { kernels, encoding, .. } = self.parts.as_ref();
+        let regions = eyes.regions;
+        let picture = match encoding.shows_picture() {
+            true => Some(eyes.picture()?.tokens.clone()),
+            false if regions.is_empty() => {
+                return Err(
+                    gar_prompt::Error::NoRegions { what: "a prompt that does not show the whole picture" }.into()
+                );
+            }
+            false => None,
         };
-        Ok(Scene::new(self.clone(), regions.slots(), features, replay))
+        let shown = match regions.is_empty() {
+            true => Vec::new(),
+            false => encoding.encode(&View { kernels, image: eyes.image, regions, eye: eyes })?,
+        };
+        Ok(Scene::new(self.clone(), regions.slots(), eyes.grid(), picture, shown))
     }
 }
 
@@ -194,23 +207,35 @@ impl Parts {
 
     /// The tower's output [T, patches, C] and the projected features.
     pub(crate) fn features(&self, tiled: TiledImage, labels: &Array3<u8>) -> Result<(Tensor, ImageFeatures)> {
+        let (vision, tokens) = self.look("picture", tiled.pixels, labels)?;
+        Ok((vision, ImageFeatures { tokens, grid: tiled.grid, side: self.projector.grid() }))
+    }
+
+    /// Tiles [T, 3, S, S] and their labels [T, S, S] → the tower's output [T, patches, C] and the projected features
+    /// [T, n, D]. `what` is for the progress.
+    pub(crate) fn look(
+        &self,
+        what: &'static str,
+        pixels: Array4<f32>,
+        labels: &Array3<u8>,
+    ) -> Result<(Tensor, Tensor)> {
         let k = &self.kernels;
-        let shape = tiled.pixels.shape().to_vec();
-        self.progress.start("picture", shape[0] as u64);
-        let pixels = Tensor::from_vec(tiled.pixels.into_raw_vec_and_offset().0, &shape)?;
+        let shape = pixels.shape().to_vec();
+        self.progress.start(what, shape[0] as u64);
+        let pixels = Tensor::from_vec(pixels.into_raw_vec_and_offset().0, &shape)?;
         let pixels = k.device.upload(&pixels)?;
         let prompt = self.mask_encoder.encode(k, labels.view(), self.no_prompt())?;
         let vision = self.tower.encode(k, &pixels, Some(&prompt))?;
         let tokens = self.projector.project(k, &vision)?;
         self.progress.advance(shape[0] as u64);
         self.progress.finish();
-        Ok((vision, ImageFeatures { tokens, grid: tiled.grid, side: self.projector.grid() }))
+        Ok((vision, tokens))
     }
 
-    /// How many tokens stand for the features of a picture and of a region.
-    pub(crate) fn counts(&self, features: &ImageFeatures) -> FeatureCounts {
-        let image = features.tokens.shape().iter().take(2).product();
-        FeatureCounts { image, region: self.encoding.tokens(features.side) }
+    /// How many tokens stand for the features [T, n, D] of a picture, if it is shown, and for a region.
+    pub(crate) fn counts(&self, picture: Option<&Tensor>) -> FeatureCounts {
+        let image = picture.map_or(0, |features| features.as_rows().0);
+        FeatureCounts { image, region: self.encoding.tokens(self.projector.grid()) }
     }
 }
 
@@ -246,7 +271,7 @@ impl GarBuilder {
         Self { decoder: Some(decoder), ..self }
     }
 
-    /// Shows regions to the decoder in another way than feature replay.
+    /// Shows regions to the decoder in another way than the configuration says.
     #[must_use]
     pub fn with_region_encoding(self, encoding: Arc<dyn RegionEncoding>) -> Self {
         Self { encoding: Some(encoding), ..self }
@@ -309,8 +334,10 @@ impl GarBuilder {
                 found: config.decoder_width.to_string(),
             });
         }
-        let encoding =
-            encoding.unwrap_or_else(|| Arc::new(FeatureReplay { boxes: config.replay_boxes, stride: config.stride() }));
+        let encoding = match encoding {
+            Some(encoding) => encoding,
+            None => EncodingKind::load(&config, &kernels, &weights)?,
+        };
         let parts = Parts {
             kernels,
             config,
@@ -339,6 +366,6 @@ fn load_projector(weights: &Weights, kernels: &Kernels, config: &GarConfig) -> R
     Ok(Projector::load(kernels, config.tower.spec, config.decoder_width, config.pooling, &scope)?)
 }
 
-fn llama_config(config: &GarConfig) -> Result<LlamaConfig> {
+pub(crate) fn llama_config(config: &GarConfig) -> Result<LlamaConfig> {
     Ok(LlamaConfig::from_json(&config.text, "config.json: mllm_config.text_config")?)
 }

@@ -25,7 +25,7 @@ pub(crate) struct PromptTokens {
 /// How many tokens stand for what.
 #[derive(Clone, Copy)]
 pub(crate) struct FeatureCounts {
-    /// Of the whole image.
+    /// Of the whole image; 0 where it is not shown.
     pub(crate) image: usize,
     /// Of one region.
     pub(crate) region: usize,

@@ -57,7 +57,7 @@ pub struct Answer {
 pub struct Timings {
     /// Tiling the picture and the masks. Of a scene's answers, all carry the time that the scene took.
     pub preprocess: Duration,
-    /// Mask encoder, tower, projector and replay.
+    /// Mask encoder, tower, projector and region encoding.
     pub vision: Duration,
     /// The decoder over the prompt.
     pub prefill: Duration,

@@ -10,8 +10,9 @@ use gar_prompt::TokenLayout;
 use gar_vision::TileGrid;
 
 use crate::{
-    Answer, AnswerOptions, Error, GarModel, ImageFeatures, RegionModel, RegionRequest, Result, Timings, model::Parts,
-    prompting::PromptTokens,
+    Answer, AnswerOptions, Error, GarModel, RegionModel, RegionRequest, Result, Timings,
+    model::Parts,
+    prompting::{FeatureCounts, PromptTokens},
 };
 
 /// A picture with regions, encoded once and asked many times.
@@ -21,9 +22,11 @@ use crate::{
 pub struct Scene {
     pub(crate) model: GarModel,
     pub(crate) slots: Vec<usize>,
-    pub(crate) features: ImageFeatures,
+    grid: TileGrid,
+    /// [T, n, D], where the decoder reads the whole picture.
+    picture: Option<Tensor>,
     /// [tokens, D] for each slot.
-    replay: Vec<Tensor>,
+    shown: Vec<Tensor>,
     /// What encoding took.
     pub(crate) timings: Timings,
     read: Mutex<Option<Read>>,
@@ -50,13 +53,19 @@ fn nobody(_: &str) -> ControlFlow<()> {
 }
 
 impl Scene {
-    pub(crate) fn new(model: GarModel, slots: Vec<usize>, features: ImageFeatures, replay: Vec<Tensor>) -> Self {
-        Self { model, slots, features, replay, timings: Timings::default(), read: Mutex::new(None) }
+    pub(crate) fn new(
+        model: GarModel,
+        slots: Vec<usize>,
+        grid: TileGrid,
+        picture: Option<Tensor>,
+        shown: Vec<Tensor>,
+    ) -> Self {
+        Self { model, slots, grid, picture, shown, timings: Timings::default(), read: Mutex::new(None) }
     }
 
-    /// The tile grid.
+    /// The tile grid of the picture; one tile where the region encoding did not look at the whole picture.
     pub fn grid(&self) -> TileGrid {
-        self.features.grid
+        self.grid
     }
 
     /// The slots of the regions, in prompt order.
@@ -94,8 +103,7 @@ impl Scene {
     }
 
     fn opening(&self, question: &str) -> Result<Message> {
-        let parts = &self.model.parts;
-        parts.prompting.opening(&self.slots, question, parts.counts(&self.features))
+        self.model.parts.prompting.opening(&self.slots, question, self.counts())
     }
 
     /// The prompt of a conversation, and which of it the decoder has yet to read.
@@ -122,8 +130,12 @@ impl Scene {
     }
 
     pub(crate) fn tokens(&self, messages: &[Message]) -> Result<PromptTokens> {
-        let parts = &self.model.parts;
-        parts.prompting.tokens(messages, &self.slots, parts.counts(&self.features))
+        self.model.parts.prompting.tokens(messages, &self.slots, self.counts())
+    }
+
+    /// How many tokens stand for what.
+    pub(crate) fn counts(&self) -> FeatureCounts {
+        self.model.parts.counts(self.picture.as_ref())
     }
 
     /// Embeddings of `ids[range]` with the features of the picture and of the regions in their places: [range, D].
@@ -131,12 +143,15 @@ impl Scene {
         let parts = &self.model.parts;
         let k = &parts.kernels;
         let mut embeds = parts.decoder.embed(k, &ids[range.clone()])?;
-        let (rows, width) = self.features.tokens.as_rows();
-        let image = self.features.tokens.reshape(&[rows, width])?;
+        let flat = |features: &Tensor| {
+            let (rows, width) = features.as_rows();
+            features.reshape(&[rows, width])
+        };
+        let picture = self.picture.as_ref().map(flat).transpose()?;
         // A slot without a place has a form of its own in the text; see `PromptForm::crop_token`.
         let place = |slot| layout.regions.iter().find(|(known, _)| *known == slot).map(|(_, place)| place);
-        let regions = self.crops().filter_map(|(slot, replay)| Some((place(slot)?, replay)));
-        let pieces = std::iter::once((&layout.image, &image)).chain(regions);
+        let regions = self.crops().filter_map(|(slot, rows)| Some((place(slot)?, rows)));
+        let pieces = picture.iter().map(|features| (&layout.image, features)).chain(regions);
         for (place, features) in pieces {
             let (start, end) = (place.start.max(range.start), place.end.min(range.end));
             if start < end {
@@ -157,7 +172,7 @@ impl Scene {
 
     /// Slot and features [tokens, D] of each region, as they stand in the prompt for its crop tokens.
     pub fn crops(&self) -> impl Iterator<Item = (usize, &Tensor)> {
-        self.slots.iter().copied().zip(&self.replay)
+        self.slots.iter().copied().zip(&self.shown)
     }
 
     fn answer(&self, messages: &[Message], options: &AnswerOptions, on: &mut OnText<'_>) -> Result<Answer> {

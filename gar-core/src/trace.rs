@@ -6,9 +6,9 @@ use gar_vision::Image;
 use safetensors::{Dtype, tensor::TensorView};
 
 pub use crate::case::Case;
-use crate::{Error, GarModel, Result};
+use crate::{Error, GarModel, Result, eyes::Eyes};
 
-/// Named tensors on the host.
+/// Named tensors on the host. Those up to `features` are of the whole picture, be it shown to the decoder or not.
 ///
 /// | name | shape and type | is |
 /// |---|---|---|
@@ -112,7 +112,8 @@ pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Resu
     trace.put_floats("vision", model, &vision)?;
     trace.put_floats("features", model, &features.tokens)?;
 
-    let scene = model.scene_of(features, &case.regions)?;
+    let eyes = Eyes::new(parts, &image, &case.regions, case.max_num_tiles).having_seen(features);
+    let scene = model.scene_of(&eyes)?;
     let (ids, embeds) = scene.inside(&case.question)?;
     trace.put_ids("input_ids", &ids);
     for (slot, rows) in scene.crops() {

@@ -53,7 +53,7 @@ impl Scene {
     /// [`Error::Turns`], [`Error::ContextFull`] where the decoder's context is too short.
     pub fn transcript(&self, exchanges: &[Exchange]) -> Result<Transcript> {
         let parts = &self.model.parts;
-        let (prompting, counts) = (&parts.prompting, parts.counts(&self.features));
+        let (prompting, counts) = (&parts.prompting, self.counts());
         let (mut messages, mut text, mut ids, mut answers) = (Vec::new(), String::new(), Vec::new(), Vec::new());
         for (turn, exchange) in exchanges.iter().enumerate() {
             let user = match &exchange.said {

@@ -116,12 +116,14 @@ fn broken_shards_are_named() {
 #[test]
 fn broken_configurations_are_named() {
     type Edit = fn(&mut Value);
-    let table: [(&str, &str, Edit); 9] = [
+    let table: [(&str, &str, Edit); 11] = [
         ("config.json", "model_type", |c| c["model_type"] = json!("llama")),
         ("config.json", "prompt_numbers", |c| c["prompt_numbers"] = json!(0)),
         ("config.json", "crop_tokens_ids", |c| c["crop_tokens_ids"] = json!([1])),
         ("config.json", "kernel_size", |c| c["kernel_size"] = json!([3, 3])),
         ("config.json", "replay_boxes", |c| c["replay_boxes"] = json!("both")),
+        ("config.json", "\"local_cross_attention\"", |c| c["region_encoding"] = json!("both")),
+        ("config.json", "region_encoding", |c| c["region_encoding"] = json!("Replay")),
         ("config.json", "architecture", |c| c["mllm_config"]["vision_config"]["architecture"] = json!("vit_tiny")),
         ("config.json", "hidden_size", |c| c["mllm_config"]["text_config"]["hidden_size"] = json!("wide")),
         ("config.json", "projector_pooling_ratio", |c| c["mllm_config"]["projector_pooling_ratio"] = json!(3)),

@@ -4,9 +4,9 @@
 //! is to know how good a model is needs none. Each is one field of [`AsPublished`].
 use std::sync::Arc;
 
-use gar_core::kernels::{Kernels, Tensor};
+use gar_core::kernels::{Kernels, Tensor, Weights};
 use gar_core::prompt::{RegionSet, crop_token_name};
-use gar_core::{FeatureReplay, GarBuilder, ImageFeatures, PromptForm, RegionEncoding};
+use gar_core::{EncodingKind, FeatureReplay, GarBuilder, PromptForm, RegionEncoding, View};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsPublished {
     /// Every region's features are replayed from the box of the last mask. The masks painted into the picture stay each
-    /// region's own; with one region nothing changes.
+    /// region's own; with one region nothing changes. It has no meaning for checkpoints that do not replay.
     pub last_mask_boxes: bool,
     /// Regions in slots that the checkpoint does not have are asked about all the same: their masks are painted as
     /// `<NO_Prompt>`, their names are plain text to the tokenizer, and their crop tokens stand in the prompt without
@@ -32,7 +32,7 @@ impl AsPublished {
     #[must_use]
     pub fn apply(self, mut builder: GarBuilder) -> GarBuilder {
         let config = builder.config();
-        if self.last_mask_boxes {
+        if self.last_mask_boxes && config.region_encoding == EncodingKind::Replay {
             let replay = FeatureReplay { boxes: config.replay_boxes, stride: config.stride() };
             builder = builder.with_region_encoding(Arc::new(LastMaskBoxes(replay)));
         }
@@ -52,11 +52,21 @@ impl<E: RegionEncoding> RegionEncoding for LastMaskBoxes<E> {
         self.0.tokens(features_per_side)
     }
 
-    fn encode(&self, k: &Kernels, features: &ImageFeatures, regions: &RegionSet) -> gar_core::Result<Vec<Tensor>> {
-        let Some(last) = regions.iter().last() else { return Ok(Vec::new()) };
-        let last = RegionSet::single(last.mask().clone())?;
-        let shown = self.0.encode(k, features, &last)?;
-        Ok(regions.iter().flat_map(|_| shown.iter().cloned()).collect())
+    fn shows_picture(&self) -> bool {
+        self.0.shows_picture()
+    }
+
+    fn encode(&self, view: &View<'_>) -> gar_core::Result<Vec<Tensor>> {
+        let Some(last) = view.regions.iter().last() else { return Ok(Vec::new()) };
+        let mut alone = RegionSet::new();
+        alone.push_region(last.clone())?;
+        let shown = self.0.encode(&View { regions: &alone, ..*view })?;
+        Ok(view.regions.iter().flat_map(|_| shown.iter().cloned()).collect())
+    }
+
+    fn with_weights(&self, k: &Kernels, weights: &Weights) -> gar_core::Result<Option<Arc<dyn RegionEncoding>>> {
+        let other = self.0.with_weights(k, weights)?;
+        Ok(other.map(|encoding| Arc::new(LastMaskBoxes(encoding)) as Arc<dyn RegionEncoding>))
     }
 }
 

@@ -1,15 +1,16 @@
 //! Weights to begin with when there is no checkpoint: drawn at random, from `config.json` alone.
 use std::{collections::BTreeMap, path::Path};
 
-use gar_core::{GarConfig, kernels::Tensor, llm::LlamaConfig, vision::PerceptionConfig};
+use gar_core::{CrossAttention, EncodingKind, GarConfig, kernels::Tensor, llm::LlamaConfig, vision::PerceptionConfig};
 
 use crate::{Result, checkpoint::write_tensors};
 
 /// Every weight of a model, by its name in a checkpoint, f32.
 ///
 /// Matrices have the variance of torch's `Linear`, 1/(3·inputs); those that write to a residual stream are smaller by the
-/// root of how many do. Embeddings and positions have deviation 0.02, layer scales are 0.1 (SPEC §2), norms 1, biases 0. The
-/// convolution of masks is drawn too: from zero, as the paper begins with a trained tower, a small model learns it late.
+/// root of how many do. Embeddings and positions have deviation 0.02, layer scales are 0.1 (SPEC §2), norms 1, biases 0, the
+/// gate of a cross-attention 0. The convolution of masks is drawn too: from zero, as the paper begins with a trained tower,
+/// a small model learns it late.
 ///
 /// The same seed gives the same weights on every platform.
 ///
@@ -23,6 +24,9 @@ pub fn weights(config: &GarConfig, seed: u64) -> Result<BTreeMap<String, Tensor>
     draw.put("mask_patch_embedding.weight".into(), &[width, 3, patch, patch], Fill::Linear(1.0))?;
     draw.linear("mllm.model.multi_modal_projector.linear_1", width, d, true, 1.0)?;
     draw.linear("mllm.model.multi_modal_projector.linear_2", d, d, true, 1.0)?;
+    if config.region_encoding == EncodingKind::LocalCrossAttention {
+        draw.cross_attention(CrossAttention::PREFIX, d, text.heads * text.head_dim)?;
+    }
     draw.decoder("mllm.model.language_model", &text)?;
     if !text.tie_word_embeddings {
         draw.put("mllm.lm_head.weight".into(), &[text.vocab_size, d], Fill::Normal(0.02))?;
@@ -83,6 +87,16 @@ impl Draw {
             self.norm(&format!("{scope}.norm"), c, true)?;
         }
         Ok(())
+    }
+
+    fn cross_attention(&mut self, scope: &str, d: usize, inner: usize) -> Result<()> {
+        self.norm(&format!("{scope}.norm"), d, true)?;
+        self.norm(&format!("{scope}.context_norm"), d, true)?;
+        for name in ["q_proj", "k_proj", "v_proj"] {
+            self.linear(&format!("{scope}.{name}"), d, inner, false, 1.0)?;
+        }
+        self.linear(&format!("{scope}.o_proj"), inner, d, false, 1.0)?;
+        self.put(format!("{scope}.gate"), &[d], Fill::Constant(0.0))
     }
 
     fn decoder(&mut self, scope: &str, config: &LlamaConfig) -> Result<()> {

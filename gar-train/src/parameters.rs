@@ -16,6 +16,8 @@ pub enum Part {
     Mask,
     /// The projector.
     Projector,
+    /// What shows regions to the decoder, where that has weights.
+    Encoding,
     /// The decoder, its embeddings and its head.
     Decoder,
 }
@@ -29,6 +31,8 @@ impl Part {
             Self::Tower
         } else if name.starts_with("mllm.model.multi_modal_projector.") {
             Self::Projector
+        } else if name.starts_with("region_encoding.") {
+            Self::Encoding
         } else {
             Self::Decoder
         }

@@ -1,36 +1,12 @@
-//! How a region is shown to the decoder: RoI-aligned feature replay (Grasp Any Region, §3.2; Table 8, row ④).
+//! RoI-aligned feature replay (Grasp Any Region, §3.2; Table 8, row ④).
 use gar_kernels::{
     Kernels, Tensor,
     ops::{RoiAlignSpec, RoiBox},
 };
-use gar_prompt::{NormBox, RegionSet};
-use gar_vision::TileGrid;
+use gar_prompt::NormBox;
 
+use super::{ImageFeatures, RegionEncoding, View, split};
 use crate::Result;
-
-/// A picture after the tower and the projector.
-#[derive(Clone, Debug)]
-pub struct ImageFeatures {
-    /// [T, n, D]: the thumbnail, then the tiles of the grid row by row, n features each. Without AnyRes the one tile is
-    /// both.
-    pub tokens: Tensor,
-    /// The tile grid.
-    pub grid: TileGrid,
-    /// Features along a side of a tile; n is its square.
-    pub side: usize,
-}
-
-/// Turns regions into rows that stand in the prompt for their crop tokens.
-pub trait RegionEncoding: Send + Sync {
-    /// Rows that each region takes in the prompt.
-    fn tokens(&self, features_per_side: usize) -> usize;
-
-    /// One tensor [tokens, D] for each region, in the set's order.
-    ///
-    /// # Errors
-    /// An empty mask, or what the operations refuse.
-    fn encode(&self, k: &Kernels, features: &ImageFeatures, regions: &RegionSet) -> Result<Vec<Tensor>>;
-}
 
 /// Which boxes the replay samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,10 +33,12 @@ impl RegionEncoding for FeatureReplay {
         features_per_side * features_per_side
     }
 
-    fn encode(&self, k: &Kernels, features: &ImageFeatures, regions: &RegionSet) -> Result<Vec<Tensor>> {
+    fn encode(&self, view: &View<'_>) -> Result<Vec<Tensor>> {
+        let (k, features) = (view.kernels, view.eye.picture()?);
         let map = feature_map(k, features)?;
         let (width, height) = (features.grid.columns * features.side, features.grid.rows * features.side);
-        let boxes = regions
+        let boxes = view
+            .regions
             .iter()
             .map(|region| Ok(in_cells(region.mask().normalized_box()?, width, height)))
             .collect::<Result<Vec<_>>>()?;
@@ -74,8 +52,8 @@ impl RegionEncoding for FeatureReplay {
             aligned: true,
         };
         let (n, d) = (self.tokens(features.side), features.tokens.as_rows().1);
-        let replay = k.roi_align.roi_align(&map, &boxes, &spec)?.reshape(&[boxes.len() * n, d])?;
-        (0..boxes.len()).map(|i| Ok(replay.rows(i * n..(i + 1) * n)?)).collect()
+        let replay = k.roi_align.roi_align(&map, &boxes, &spec)?.reshape(&[boxes.len(), n, d])?;
+        split(&replay)
     }
 }
 
@@ -105,6 +83,7 @@ fn feature_map(k: &Kernels, features: &ImageFeatures) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gar_vision::TileGrid;
 
     /// Each feature holds its own place, so the map shows where each tile went.
     #[test]
