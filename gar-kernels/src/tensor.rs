@@ -231,7 +231,8 @@ mod tests {
         assert_eq!(shared.rows(1..3).unwrap().into_f32_vec().unwrap(), [2.0, 3.0]);
         assert_eq!(shared.host::<f32>().unwrap(), [1.0, 2.0, 3.0]);
         let at = shared.host::<f32>().unwrap().as_ptr();
-        assert_eq!(shared.into_f32_vec().unwrap().as_ptr(), at, "nobody else holds it");
+        let own = shared.into_f32_vec().unwrap();
+        assert_eq!(own.as_ptr(), at, "nobody else holds it");
         assert!(matches!(Tensor::from_vec(vec![0_u8; 3], &[2, 2]), Err(Error::Shape { .. })));
         assert!(matches!(Tensor::from_vec(vec![0_u8; 3], &[usize::MAX, 2]), Err(Error::Shape { .. })));
     }
