@@ -147,6 +147,22 @@ impl Tensor {
         crate::host::to_f32(self)
     }
 
+    /// As [`to_f32_vec`](Tensor::to_f32_vec), without a copy where nobody else holds the elements.
+    ///
+    /// # Errors
+    /// As [`host`](Tensor::host).
+    pub fn into_f32_vec(mut self) -> Result<Vec<f32>> {
+        let len = self.len();
+        if self.offset == 0
+            && let Some(storage) = Arc::get_mut(&mut self.storage)
+            && let Some(HostStorage::F32(values)) = (storage as &mut dyn Any).downcast_mut()
+            && values.len() == len
+        {
+            return Ok(std::mem::take(values));
+        }
+        self.to_f32_vec()
+    }
+
     /// The shape as an array of `N` extents.
     ///
     /// # Errors
@@ -211,6 +227,12 @@ mod tests {
         assert!(matches!(x.rows(3..5), Err(Error::Shape { .. })));
         assert!(matches!(x.reshape(&[5, 5]), Err(Error::Shape { .. })));
         assert!(matches!(x.host::<f32>(), Err(Error::DType { .. })));
+        let shared = Tensor::from_vec(vec![1.0_f32, 2.0, 3.0], &[3]).unwrap();
+        assert_eq!(shared.rows(1..3).unwrap().into_f32_vec().unwrap(), [2.0, 3.0]);
+        assert_eq!(shared.host::<f32>().unwrap(), [1.0, 2.0, 3.0]);
+        let at = shared.host::<f32>().unwrap().as_ptr();
+        let own = shared.into_f32_vec().unwrap();
+        assert_eq!(own.as_ptr(), at, "nobody else holds it");
         assert!(matches!(Tensor::from_vec(vec![0_u8; 3], &[2, 2]), Err(Error::Shape { .. })));
         assert!(matches!(Tensor::from_vec(vec![0_u8; 3], &[usize::MAX, 2]), Err(Error::Shape { .. })));
     }

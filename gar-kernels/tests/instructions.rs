@@ -40,6 +40,34 @@ fn every_instruction_set_gives_the_same_bits() {
 }
 
 #[test]
+fn transposed_operands_have_the_same_bits() {
+    let tensor = |data: Vec<f32>, shape: [usize; 2]| Tensor::from_vec(data, &shape).unwrap();
+    let transpose = |x: &[f32], [rows, columns]: [usize; 2]| {
+        tensor((0..rows * columns).map(|i| x[i % rows * columns + i / rows]).collect(), [columns, rows])
+    };
+    for options in [CpuOptions::default(), BF16] {
+        for set in InstructionSet::available() {
+            let matmul = Kernels::cpu_with(CpuOptions { instructions: Some(set), ..options }).unwrap().matmul;
+            for [m, n, k] in SHAPES {
+                let (x, w) = (noise(m * k, 7), noise(n * k, 1 << 20));
+                let (xt, wt) = (transpose(&x, [m, k]), transpose(&w, [n, k]));
+                let (x, w) = (tensor(x, [m, k]), tensor(w, [n, k]));
+                let expected = matmul.matmul(&x, &w, Epilogue::default()).unwrap();
+                let product = matmul.product(&x, &wt).unwrap().unwrap();
+                let transposed = matmul.product_transposed(&xt, &wt).unwrap().unwrap();
+                for found in [product, transposed] {
+                    assert_eq!(found.shape(), [m, n]);
+                    let [found, expected] = [&found, &expected].map(|t| t.host::<f32>().unwrap());
+                    assert!(found == expected, "{set}, {options:?}, {m} x {n} x {k}");
+                }
+                assert!(matmul.product(&xt, &tensor(vec![0.0; m + 1], [m + 1, 1])).is_err());
+                assert!(matmul.product_transposed(&x, &tensor(vec![0.0; m + 1], [m + 1, 1])).is_err());
+            }
+        }
+    }
+}
+
+#[test]
 fn threads_change_no_bit() {
     for options in [CpuOptions::default(), BF16, INT8] {
         let run = |threads| {

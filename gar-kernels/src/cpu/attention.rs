@@ -11,7 +11,7 @@ use super::{
     dot::{FloatDot, FloatWork},
     key_block::{BLOCK, Block, Heads},
     math,
-    panels::Rows,
+    panels::{Matrix, Rows},
     product::{height, strip},
 };
 use crate::{
@@ -126,7 +126,8 @@ impl Queries<'_> {
         let height = height::<D>(rows);
         let tiles = rows.div_ceil(height);
         let (depth, width) = (d.div_ceil(D::GROUP), d.next_multiple_of(D::PANEL));
-        let q = Rows::pack(dot, &self.scaled(group), rows, d, height);
+        let scaled = Matrix { entries: &self.scaled(group), rows, k: d, transposed: false };
+        let q = Rows::pack(dot, scaled, 0..rows, height);
         let mut out = vec![0_f32; tiles * height * width];
         let mut scores = vec![0_f32; tiles * height * BLOCK];
         let mut shares = Rows::zeroed(rows, BLOCK, height);

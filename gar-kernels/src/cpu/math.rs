@@ -25,14 +25,16 @@ pub(super) fn vectorize<R>(closure: impl FnMut() -> R) -> R {
 fn exp(x: f32) -> f32 {
     /// 1.5·2²³: adding and subtracting it rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
-    let n = x.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
     // ln 2 in two parts, so that the product with n is exact.
     let r = n.mul_add(-0.693_359_4, x);
     let r = n.mul_add(2.121_944_4e-4, r);
     // Taylor to the sixth power: |r| ≤ ln 2 / 2 leaves 2e-8.
     let p = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0].into_iter();
     let p = p.fold(0.0, |p, c| r.mul_add(p, c));
-    let scale = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    // The low bits of `rounded` are those of n; what stands above them leaves the word.
+    let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { p * scale }
 }
 

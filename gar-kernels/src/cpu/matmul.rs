@@ -2,15 +2,17 @@
 use std::{ops::Range, sync::Arc};
 
 use super::{
-    Cpu, activation,
+    Cpu, WeightFormat, activation,
+    convert::Floats,
     dot::{FloatDot, FloatWork, IntDot, IntWork},
     math,
     packed::{Kind, Packed},
+    panels::Matrix,
     parameter,
     product::{Finished, Weight, multiply},
 };
 use crate::{
-    Result, Tensor,
+    Error, Result, Tensor,
     host::HostStorage,
     ops::{Activation, Epilogue, MatMul, MatMulDims},
 };
@@ -20,8 +22,8 @@ const OP: &str = "matmul";
 impl MatMul for Cpu {
     /// A weight that was not prepared is put into panels for this call: with few rows, that takes longer than the product.
     fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
-        let (MatMulDims { m, n, .. }, shape) = MatMulDims::check(x, w, &epilogue)?;
-        let x = activation(OP, "x", x)?;
+        let (MatMulDims { m, n, k }, shape) = MatMulDims::check(x, w, &epilogue)?;
+        let x = Matrix { entries: activation(OP, "x", x)?, rows: m, k, transposed: false };
         let after = After::of(&epilogue, n)?;
         let packed_now;
         let w = match Packed::of(OP, w)? {
@@ -32,8 +34,8 @@ impl MatMul for Cpu {
             }
         };
         let out = match &w.kind {
-            Kind::Float { product, .. } => product.run(FloatMatMul { x, m, w, after }),
-            Kind::Int8 { product, steps, sums } => product.run(IntMatMul { x, m, w, steps, sums, after }),
+            Kind::Float { product, .. } => product.run(FloatMatMul { x, w, after }),
+            Kind::Int8 { product, steps, sums } => product.run(IntMatMul { x, w, steps, sums, after }),
         };
         Tensor::from_vec(out, &shape)
     }
@@ -50,6 +52,38 @@ impl MatMul for Cpu {
         }
         let dtype = packed.dtype();
         Tensor::from_storage(Arc::new(packed), dtype, w.shape())
+    }
+
+    fn product(&self, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+        let ((m, n), [rows, k]) = (a.as_rows(), b.dims("product", "b")?);
+        if rows != n {
+            return Err(Error::shape("product", "b", format!("[{n}, _]"), b.shape()));
+        }
+        let a = Matrix { entries: activation("product", "a", a)?, rows: m, k: n, transposed: false };
+        self.by_transpose("product", a, b, k)
+    }
+
+    fn product_transposed(&self, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+        const OP: &str = "product_transposed";
+        let ((m, n), (rows, k)) = (a.as_rows(), b.as_rows());
+        if rows != m {
+            return Err(Error::shape(OP, "b", format!("[{m}, _]"), b.shape()));
+        }
+        let a = Matrix { entries: activation(OP, "a", a)?, rows: n, k: m, transposed: true };
+        self.by_transpose(OP, a, b, k)
+    }
+}
+
+impl Cpu {
+    /// `x` times `b` [.., n] → [rows of x, n]; with the same sums as [`MatMul::matmul`] of the transpose of `b`.
+    fn by_transpose(&self, op: &'static str, x: Matrix<'_>, b: &Tensor, n: usize) -> Result<Option<Tensor>> {
+        if self.weights == WeightFormat::Int8 || !b.dtype().is_float() {
+            return Ok(None);
+        }
+        let w = self.pack_floats(Floats::of(op, "b", b)?, b.dtype(), n, x.k, true);
+        let Kind::Float { product, .. } = w.kind else { return Ok(None) };
+        let out = product.run(FloatMatMul { x, w: &w, after: After::of(&Epilogue::default(), n)? });
+        Tensor::from_vec(out, &[x.rows, n]).map(Some)
     }
 }
 
@@ -91,8 +125,7 @@ impl<'a> After<'a> {
 }
 
 struct FloatMatMul<'a> {
-    x: &'a [f32],
-    m: usize,
+    x: Matrix<'a>,
     w: &'a Packed,
     after: After<'a>,
 }
@@ -102,7 +135,7 @@ impl FloatWork for FloatMatMul<'_> {
 
     fn run<D: FloatDot>(self, dot: D) -> Vec<f32> {
         let w = Weight::<D> { panels: self.w.panels.entries(), n: self.w.n, k: self.w.k };
-        multiply(dot, self.x, self.m, w, |Finished { row, columns, sums, out, .. }| {
+        multiply(dot, self.x, w, |Finished { row, columns, sums, out, .. }| {
             out.copy_from_slice(sums);
             self.after.apply(row, columns, out);
         })
@@ -110,8 +143,7 @@ impl FloatWork for FloatMatMul<'_> {
 }
 
 struct IntMatMul<'a> {
-    x: &'a [f32],
-    m: usize,
+    x: Matrix<'a>,
     w: &'a Packed,
     steps: &'a [f32],
     sums: &'a [i32],
@@ -123,7 +155,7 @@ impl IntWork for IntMatMul<'_> {
 
     fn run<D: IntDot>(self, dot: D) -> Vec<f32> {
         let w = Weight::<D> { panels: self.w.panels.entries(), n: self.w.n, k: self.w.k };
-        multiply(dot, self.x, self.m, w, |Finished { row, columns, sums, scale, out }| {
+        multiply(dot, self.x, w, |Finished { row, columns, sums, scale, out }| {
             let of_weight = self.steps[columns.clone()].iter().zip(&self.sums[columns.clone()]);
             for ((y, sum), (step, levels)) in out.iter_mut().zip(sums).zip(of_weight) {
                 *y = (sum - D::OFFSET * levels) as f32 * (scale * step);

@@ -7,7 +7,7 @@ use super::{
     Cpu, NAME, Precision, WeightFormat,
     convert::Floats,
     dot::{FloatDot, FloatProduct, FloatWork, IntDot, IntProduct, IntWork},
-    panels::{Buffer, pack_floats, pack_levels},
+    panels::{Buffer, pack_floats, pack_levels, pack_transposed},
 };
 use crate::{DType, Error, Result, Storage, Tensor};
 
@@ -92,13 +92,18 @@ impl Cpu {
         if let Some(steps) = w.steps() {
             return self.pack_int8(w.host()?, steps, n, k);
         }
-        let (product, dtype) = match (self.precision, w.dtype()) {
+        Ok(self.pack_floats(Floats::of(OP, "w", &w)?, w.dtype(), n, k, false))
+    }
+
+    /// A floating-point weight [n, k] in panels; where it is `transposed`, it lies in memory as [k, n].
+    pub(super) fn pack_floats(&self, w: Floats<'_>, stored: DType, n: usize, k: usize, transposed: bool) -> Packed {
+        let (product, dtype) = match (self.precision, stored) {
             (Precision::Bf16, _) => (self.products.half, DType::BF16),
             (Precision::F32, DType::BF16) => (self.products.widened, DType::BF16),
             (Precision::F32, _) => (self.products.single, DType::F32),
         };
-        let panels = product.run(PackFloats { w: Floats::of(OP, "w", &w)?, n, k });
-        Ok(Packed { n, k, panels, kind: Kind::Float { product, dtype } })
+        let panels = product.run(PackFloats { w, n, k, transposed });
+        Packed { n, k, panels, kind: Kind::Float { product, dtype } }
     }
 
     fn pack_int8(&self, levels: &[i8], steps: &[f32], n: usize, k: usize) -> Result<Packed> {
@@ -117,13 +122,15 @@ struct PackFloats<'a> {
     w: Floats<'a>,
     n: usize,
     k: usize,
+    transposed: bool,
 }
 
 impl FloatWork for PackFloats<'_> {
     type Output = Buffer;
 
     fn run<D: FloatDot>(self, _: D) -> Buffer {
-        pack_floats::<D>(self.w, self.n, self.k)
+        let pack = if self.transposed { pack_transposed::<D> } else { pack_floats::<D> };
+        pack(self.w, self.n, self.k)
     }
 }
 

@@ -84,6 +84,19 @@ pub(super) fn pack_floats<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) -> Buf
     })
 }
 
+/// The transpose of `w` [k, n] in panels: what lies together in a panel lies together in `w`.
+pub(super) fn pack_transposed<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) -> Buffer {
+    pack::<D>(n, k, |panel, rows| {
+        let mut scratch = Vec::new();
+        for at in 0..k {
+            let values = w.widen(at * n + rows.start..at * n + rows.end, &mut scratch);
+            let group = &mut panel[at / D::GROUP * D::PANEL * D::GROUP..][..D::PANEL * D::GROUP];
+            let entries = group[at % D::GROUP..].iter_mut().step_by(D::GROUP);
+            entries.zip(values).for_each(|(entry, &v)| *entry = D::weight(v));
+        }
+    })
+}
+
 /// Levels [n, k] of a quantised weight in panels.
 pub(super) fn pack_levels<D: IntDot>(levels: &[i8], n: usize, k: usize) -> Buffer {
     pack::<D>(n, k, |panel, rows| {
@@ -117,6 +130,16 @@ fn scatter<D: Dot, V: Copy>(values: &[V], row: usize, at: usize, panel: &mut [D:
     }
 }
 
+/// The matrix x [rows, k].
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    pub(super) entries: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) k: usize,
+    /// Whether it lies in memory as [k, rows].
+    pub(super) transposed: bool,
+}
+
 /// Rows of x in panels of `height`: [tiles, groups, height].
 pub(super) struct Rows<D: Dot> {
     pub(super) groups: Vec<D::X>,
@@ -125,11 +148,36 @@ pub(super) struct Rows<D: Dot> {
 }
 
 impl<D: Dot> Rows<D> {
-    /// Packs `rows` rows of x, `k` entries each.
-    pub(super) fn pack(dot: D, x: &[f32], rows: usize, k: usize, height: usize) -> Self {
-        let mut packed = Self::zeroed(rows, k, height);
-        packed.fill(dot, x, rows, k, height);
+    /// Packs some rows of x.
+    pub(super) fn pack(dot: D, x: Matrix<'_>, rows: Range<usize>, height: usize) -> Self {
+        let Matrix { entries, k, transposed, .. } = x;
+        let mut packed = Self::zeroed(rows.len(), k, height);
+        if transposed {
+            packed.fill_transposed(dot, x, rows, height);
+        } else {
+            packed.fill(dot, &entries[rows.start * k..rows.end * k], rows.len(), k, height);
+        }
         packed
+    }
+
+    fn fill_transposed(&mut self, dot: D, x: Matrix<'_>, rows: Range<usize>, height: usize) {
+        let lines = x.entries.chunks_exact(x.rows.max(1)).map(|line| &line[rows.clone()]);
+        if TypeId::of::<D::X>() == TypeId::of::<f32>() {
+            // Groups of single entries: what lies together in a panel lies together in x.
+            self.scales.fill(1.0);
+            let groups: &mut [f32] = bytemuck::cast_slice_mut(&mut self.groups);
+            for (at, line) in lines.enumerate() {
+                for (tile, line) in line.chunks(height).enumerate() {
+                    groups[(tile * x.k + at) * height..][..line.len()].copy_from_slice(line);
+                }
+            }
+        } else {
+            let mut back = vec![0_f32; rows.len() * x.k];
+            for (at, line) in lines.enumerate() {
+                line.iter().enumerate().for_each(|(row, &v)| back[row * x.k + at] = v);
+            }
+            self.fill(dot, &back, rows.len(), x.k, height);
+        }
     }
 
     /// Rows of zeros.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::{
     dot::{Dot, Tile},
-    panels::{Rows, panel_len},
+    panels::{Matrix, Rows, panel_len},
 };
 
 /// Some panels of a weight.
@@ -66,31 +66,24 @@ pub(super) struct Finished<'a, D: Dot> {
     pub(super) out: &'a mut [f32],
 }
 
-/// `x` [m, k] times a weight → [m, n]; `finish` turns sums into results.
+/// `x` [m, k] times a weight [n, k] → [m, n]; `finish` turns sums into results.
 pub(super) fn multiply<D: Dot>(
     dot: D,
-    x: &[f32],
-    m: usize,
+    x: Matrix<'_>,
     w: Weight<'_, D>,
     finish: impl Fn(Finished<'_, D>) + Sync,
 ) -> Vec<f32> {
-    if m == 0 || w.n == 0 {
+    if x.rows == 0 || w.n == 0 {
         Vec::new()
-    } else if m <= FEW_ROWS {
-        few_rows(dot, x, m, w, finish)
+    } else if x.rows <= FEW_ROWS {
+        few_rows(dot, x, w, finish)
     } else {
-        many_rows(dot, x, m, w, finish)
+        many_rows(dot, x, w, finish)
     }
 }
 
-fn many_rows<D: Dot>(
-    dot: D,
-    x: &[f32],
-    m: usize,
-    w: Weight<'_, D>,
-    finish: impl Fn(Finished<'_, D>) + Sync,
-) -> Vec<f32> {
-    let Weight { n, k, .. } = w;
+fn many_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, finish: impl Fn(Finished<'_, D>) + Sync) -> Vec<f32> {
+    let (Weight { n, k, .. }, m) = (w, x.rows);
     let (panels, groups, height) = (n.div_ceil(D::PANEL), k.div_ceil(D::GROUP), D::ROWS);
     let tiles = m.div_ceil(height);
     let tasks = tiles.div_ceil(TILES).next_multiple_of(rayon::current_num_threads());
@@ -98,7 +91,7 @@ fn many_rows<D: Dot>(
     let mut out = vec![0_f32; m * n];
     out.par_chunks_mut(rows_of_task * n).enumerate().for_each(|(task, out)| {
         let (first, rows) = (task * rows_of_task, out.len() / n);
-        let x = Rows::pack(dot, &x[first * k..(first + rows) * k], rows, k, height);
+        let x = Rows::pack(dot, x, first..first + rows, height);
         let tiles = rows.div_ceil(height);
         let mut sums = vec![D::Sum::zeroed(); tiles * height * PANELS * D::PANEL];
         for begin in (0..panels).step_by(PANELS) {
@@ -130,17 +123,11 @@ fn many_rows<D: Dot>(
     out
 }
 
-fn few_rows<D: Dot>(
-    dot: D,
-    x: &[f32],
-    m: usize,
-    w: Weight<'_, D>,
-    finish: impl Fn(Finished<'_, D>) + Sync,
-) -> Vec<f32> {
-    let Weight { n, k, .. } = w;
+fn few_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, finish: impl Fn(Finished<'_, D>) + Sync) -> Vec<f32> {
+    let (Weight { n, k, .. }, m) = (w, x.rows);
     let (panels, groups, height) = (n.div_ceil(D::PANEL), k.div_ceil(D::GROUP), height::<D>(m));
     let tiles = m.div_ceil(height);
-    let x = Rows::pack(dot, x, m, k, height);
+    let x = Rows::pack(dot, x, 0..m, height);
     let starts: Vec<usize> = (0..panels).step_by(PANELS).collect();
     let block = |begin: usize| {
         let end = (begin + PANELS).min(panels);

@@ -43,6 +43,24 @@ pub trait MatMul: Send + Sync {
     fn prepare(&self, w: &Tensor) -> Result<Tensor> {
         Ok(w.clone())
     }
+
+    /// `a · b` of `a` [.., N] and a matrix `b` [N, K] → [M, K], on f32: the way back to an input. `None`, the default, where
+    /// this implementation has only [`matmul`](Self::matmul), to which `b` must be transposed.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, element types or a device that are not supported.
+    fn product(&self, _a: &Tensor, _b: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// `aᵀ · b` of `a` [.., N] and `b` [.., K], seen as M rows each, → [N, K], on f32: the way back to a weight. `None`, the
+    /// default, where this implementation has only [`matmul`](Self::matmul), to which both must be transposed.
+    ///
+    /// # Errors
+    /// As [`product`](Self::product).
+    fn product_transposed(&self, _a: &Tensor, _b: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 }
 
 /// Extents of a product, checked.

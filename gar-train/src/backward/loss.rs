@@ -9,9 +9,15 @@ pub(crate) fn cross_entropy(logits: &[f32], classes: usize, targets: &[u32]) -> 
         .zip(targets)
         .map(|(row, &target)| {
             let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f64 = row.iter().map(|&x| f64::from(x - top).exp()).sum();
-            let loss = sum.ln() - f64::from(row[target as usize] - top);
-            row.iter_mut().for_each(|x| *x = (f64::from(*x - top).exp() / sum) as f32);
+            let chosen = f64::from(row[target as usize] - top);
+            let exp = |x: &mut f32| {
+                let e = f64::from(*x - top).exp();
+                *x = e as f32;
+                e
+            };
+            let sum: f64 = row.iter_mut().map(exp).sum();
+            let (loss, inverse) = (sum.ln() - chosen, (1.0 / sum) as f32);
+            row.iter_mut().for_each(|x| *x *= inverse);
             row[target as usize] -= 1.0;
             loss
         })

@@ -1,6 +1,9 @@
 //! exp in plain loops, compiled for the best instruction set that this machine has, and transposes.
 use rayon::prelude::*;
 
+/// Lanes of a sum: four registers of AVX2, which hide the latency of an addition.
+const LANES: usize = 32;
+
 /// Runs a closure compiled for the best instruction set that this machine has; it and all that it calls must be
 /// `#[inline(always)]`.
 pub(super) fn vectorize<R>(closure: impl FnMut() -> R) -> R {
@@ -23,12 +26,14 @@ pub(super) fn vectorize<R>(closure: impl FnMut() -> R) -> R {
 pub(super) fn exp_negative(x: f32) -> f32 {
     /// 1.5·2²³: adding and subtracting it rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
-    let n = x * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     // ln 2 in two parts, the first with few bits, so that its product with n is exact.
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     // Taylor to the sixth power: |r| ≤ ln 2 / 2 leaves 2e-8.
     let p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
-    let scale = f32::from_bits(((n.max(-126.0) as i32 + 127) << 23) as u32);
+    // The low bits of `rounded` are those of n; what stands above them leaves the word.
+    let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { p * scale }
 }
 
@@ -67,10 +72,47 @@ pub(super) fn transpose(x: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 /// The sum of the rows of `x` [.., columns].
 pub(super) fn column_sums(x: &[f32], columns: usize) -> Vec<f32> {
     let mut sum = vec![0_f64; columns];
-    for row in x.chunks_exact(columns.max(1)) {
-        sum.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x));
-    }
+    vectorize(
+        #[inline(always)]
+        || {
+            for row in x.chunks_exact(columns.max(1)) {
+                sum.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x));
+            }
+        },
+    );
     sum.into_iter().map(|s| s as f32).collect()
+}
+
+/// `start` and all pairs of entries folded in [`LANES`] lanes, which do not wait for each other; the lanes are folded last.
+///
+/// Lanes go by position alone, so every machine gives the same bits.
+#[inline(always)]
+pub(super) fn fold<T: Copy>(
+    a: &[f32],
+    b: &[f32],
+    start: T,
+    with: impl Fn(T, f32, f32) -> T,
+    join: impl Fn(T, T) -> T,
+) -> T {
+    let mut lanes = [start; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            lanes[i] = with(lanes[i], a[i], b[i]);
+        }
+    }
+    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane = with(*lane, a, b);
+    }
+    lanes.into_iter().fold(start, join)
+}
+
+/// `Σ a·b`.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    vectorize(
+        #[inline(always)]
+        || fold(a, b, 0.0, |sum, a, b| sum + a * b, |a, b| a + b),
+    )
 }
 
 #[cfg(test)]

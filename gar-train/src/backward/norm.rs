@@ -1,9 +1,11 @@
 //! Back through LayerNorm and RMSNorm.
 //!
 //! With x̂ the normalised row, r the inverse root and u = dy ⊙ weight: dx = r·(u − mean(u) − x̂·mean(u·x̂)); RMSNorm has no
-//! mean(u). The statistics are taken again, in f64.
+//! mean(u). The statistics are taken again, in f64; what they are used for is f32, as on the way there.
 use gar_core::kernels::ops::NormKind;
 use rayon::prelude::*;
+
+use super::math::{fold, vectorize};
 
 /// Rows of one task.
 const ROWS: usize = 64;
@@ -25,9 +27,14 @@ pub(crate) fn back(x: &[f32], weight: &[f32], kind: NormKind, eps: f32, dy: &[f3
         .zip(x.par_chunks(block).zip(dy.par_chunks(block)))
         .map(|(dx, (x, dy))| {
             let [mut to_weight, mut to_bias] = [vec![0_f32; d], vec![0_f32; d]];
-            for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
-                row(dx, x, dy, weight, kind, eps, &mut to_weight, &mut to_bias);
-            }
+            vectorize(
+                #[inline(always)]
+                || {
+                    for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
+                        row(dx, x, dy, weight, kind, eps, &mut to_weight, &mut to_bias);
+                    }
+                },
+            );
             [to_weight, to_bias]
         })
         .collect();
@@ -42,6 +49,7 @@ pub(crate) fn back(x: &[f32], weight: &[f32], kind: NormKind, eps: f32, dy: &[f3
 }
 
 #[allow(clippy::too_many_arguments)]
+#[inline(always)]
 fn row(
     dx: &mut [f32],
     x: &[f32],
@@ -54,24 +62,30 @@ fn row(
 ) {
     let n = x.len() as f64;
     let mean = match kind {
-        NormKind::Layer => x.iter().map(|&v| f64::from(v)).sum::<f64>() / n,
+        NormKind::Layer => fold(x, x, 0.0, |sum, v, _| sum + f64::from(v), |a, b| a + b) / n,
         NormKind::Rms => 0.0,
     };
-    let variance = x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
-    let root = 1.0 / (variance + f64::from(eps)).sqrt();
-    let normal = |x: f32| (f64::from(x) - mean) * root;
-    let (mut sum, mut along) = (0.0, 0.0);
-    for (i, (&x, &dy)) in x.iter().zip(dy).enumerate() {
-        let x = normal(x);
-        let u = f64::from(dy) * f64::from(weight[i]);
-        sum += u;
-        along += u * x;
-        to_weight[i] += dy * x as f32;
-        to_bias[i] += dy;
+    let square = |sum: f64, v: f32, _: f32| {
+        let distance = f64::from(v) - mean;
+        sum + distance * distance
+    };
+    let variance = fold(x, x, 0.0, square, |a, b| a + b) / n;
+    let (mean, root) = (mean as f32, (1.0 / (variance + f64::from(eps)).sqrt()) as f32);
+    let normal = |x: f32| (x - mean) * root;
+    for ((dx, dy), weight) in dx.iter_mut().zip(dy).zip(weight) {
+        *dx = dy * weight;
     }
-    let sum = if kind == NormKind::Layer { sum / n } else { 0.0 };
-    for (i, dx) in dx.iter_mut().enumerate() {
-        let u = f64::from(dy[i]) * f64::from(weight[i]);
-        *dx = (root * (u - sum - normal(x[i]) * along / n)) as f32;
+    let share = 1.0 / x.len() as f32;
+    let sum = match kind {
+        NormKind::Layer => fold(dx, dx, 0.0, |sum, u, _| sum + u, |a, b| a + b) * share,
+        NormKind::Rms => 0.0,
+    };
+    let along = fold(dx, x, 0.0, |sum, u, x| sum + u * normal(x), |a, b| a + b) * share;
+    let sums = to_weight.iter_mut().zip(to_bias);
+    for (((dx, x), dy), (to_weight, to_bias)) in dx.iter_mut().zip(x).zip(dy).zip(sums) {
+        let x = normal(*x);
+        *to_weight += dy * x;
+        *to_bias += dy;
+        *dx = root * (*dx - sum - x * along);
     }
 }

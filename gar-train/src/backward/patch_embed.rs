@@ -2,8 +2,8 @@
 use gar_core::kernels::{Kernels, Result, Tensor, ops::PatchDims};
 
 use super::{
-    math::{column_sums, transpose},
-    matmul::product,
+    math::column_sums,
+    matmul::{product, product_transposed},
 };
 use crate::tape::{Gradients, host};
 
@@ -18,10 +18,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn back(&self, k: &Kernels, dy: &[f32], g: &mut Gradients) -> Result<()> {
+    pub(crate) fn back(&self, k: &Kernels, dy: Vec<f32>, g: &mut Gradients) -> Result<()> {
         let PatchDims { channels, patch, width, grid, tokens, .. } = self.dims;
         if let Some(positions) = &self.positions {
-            g.add(positions, &column_sums(dy, tokens * width));
+            g.add(positions, &column_sums(&dy, tokens * width));
         }
         let mut of_patches = Vec::with_capacity(dy.len());
         let front = tokens - grid * grid;
@@ -37,14 +37,13 @@ impl Node {
             g.add(prompt, &of_patches);
         }
         let (rows, taps) = (of_patches.len() / width.max(1), channels * patch * patch);
+        let of_patches = Tensor::from_vec(of_patches, &[rows, width])?;
         if g.wants(&self.weight) {
-            let patches = self.patches(&host(k, &self.pixels)?);
-            let (dyt, xt) = (transpose(&of_patches, rows, width), transpose(&patches, rows, taps));
-            g.give(&self.weight, product(k, dyt, [width, rows], xt, [taps, rows])?);
+            let patches = Tensor::from_vec(self.patches(&host(k, &self.pixels)?), &[rows, taps])?;
+            g.give(&self.weight, product_transposed(k, &of_patches, &patches)?);
         }
         if g.wants(&self.pixels) {
-            let wt = transpose(&host(k, &self.weight)?, width, taps);
-            let slopes = product(k, of_patches, [rows, width], wt, [taps, width])?;
+            let slopes = product(k, &of_patches, &self.weight.reshape(&[width, taps])?)?;
             g.update(&self.pixels, |sum| {
                 self.each_line(|row, line, from| {
                     let slopes = &slopes[row * taps + line * patch..][..patch];

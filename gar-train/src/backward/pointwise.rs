@@ -22,8 +22,8 @@ pub(crate) fn gelu(x: &[f32], dy: &mut [f32]) {
 }
 
 /// Gradients of gate and up, of `silu(gate)·up`.
-pub(crate) fn swiglu(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let (mut d_gate, mut d_up) = (dy.to_vec(), dy.to_vec());
+pub(crate) fn swiglu(gate: &[f32], up: &[f32], dy: Vec<f32>) -> (Vec<f32>, Vec<f32>) {
+    let (mut d_gate, mut d_up) = (dy.clone(), dy);
     d_gate
         .par_chunks_mut(CHUNK)
         .zip(d_up.par_chunks_mut(CHUNK))

@@ -139,7 +139,8 @@ impl Tape {
         let inputs: Vec<Option<&Tensor>> = parts.iter().map(Some).collect();
         self.note("join", &inputs, &output, || {
             let parts = parts.to_vec();
-            move |_: &Kernels, mut dy: &[f32], g: &mut super::Gradients| {
+            move |_: &Kernels, dy: Vec<f32>, g: &mut super::Gradients| {
+                let mut dy = dy.as_slice();
                 for part in &parts {
                     let (own, rest) = dy.split_at(part.len());
                     g.add(part, own);

@@ -42,17 +42,26 @@ impl Gradients {
 
     /// Adds to the gradient of a tensor, where it is wanted.
     pub(crate) fn add(&mut self, tensor: &Tensor, values: &[f32]) {
-        self.update(tensor, |sum| sum.iter_mut().zip(values).for_each(|(s, v)| *s += v));
+        if self.is_first(tensor, values.len()) {
+            self.by_storage.insert(key(tensor), values.to_vec());
+        } else {
+            self.update(tensor, |sum| sum.iter_mut().zip(values).for_each(|(s, v)| *s += v));
+        }
     }
 
     /// As [`add`](Self::add), keeping the vector where it is the first to come.
     pub(crate) fn give(&mut self, tensor: &Tensor, values: Vec<f32>) {
-        let first = self.wants(tensor) && !self.by_storage.contains_key(&key(tensor));
-        if first && tensor.storage().1 == 0 && elements(tensor) == values.len() {
+        if self.is_first(tensor, values.len()) {
             self.by_storage.insert(key(tensor), values);
         } else {
             self.add(tensor, &values);
         }
+    }
+
+    /// Whether `len` values are wanted, are the first to come, and fill the storage.
+    fn is_first(&self, tensor: &Tensor, len: usize) -> bool {
+        let first = self.wants(tensor) && !self.by_storage.contains_key(&key(tensor));
+        first && tensor.storage().1 == 0 && elements(tensor) == len
     }
 
     /// Lets `update` add to the gradient of a tensor, zero at first, where it is wanted.

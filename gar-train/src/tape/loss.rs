@@ -48,7 +48,7 @@ impl Tape {
         let output = Tensor::from_vec(vec![sum as f32], &[1])?;
         self.note(OP, &[Some(logits)], &output, || {
             let logits = logits.clone();
-            move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
+            move |_: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
                 let mut slope = slope;
                 slope.iter_mut().for_each(|s| *s *= dy[0]);
                 g.give(&logits, slope);

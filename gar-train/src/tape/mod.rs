@@ -20,7 +20,7 @@ pub use gradients::Gradients;
 use gradients::{Key, key};
 
 /// Computes the gradients of an operation's inputs, given its output's.
-type Back = Box<dyn FnOnce(&Kernels, &[f32], &mut Gradients) -> Result<()> + Send>;
+type Back = Box<dyn FnOnce(&Kernels, Vec<f32>, &mut Gradients) -> Result<()> + Send>;
 
 /// One operation that was run.
 struct Node {
@@ -116,7 +116,7 @@ impl Tape {
         // Whoever used an output stands behind it on the tape, so its gradient is whole when its node is reached.
         for Node { output, back, .. } in nodes.into_iter().rev() {
             if let Some(dy) = gradients.take(&output) {
-                back(&self.inner, &dy, &mut gradients)?;
+                back(&self.inner, dy, &mut gradients)?;
             }
         }
         Ok(gradients)
@@ -140,7 +140,7 @@ impl Tape {
     /// Notes an operation where one of `inputs` leads back to a watched tensor. `back` keeps what it needs.
     fn note<F>(&self, op: &'static str, inputs: &[Option<&Tensor>], output: &Tensor, back: impl FnOnce() -> F)
     where
-        F: FnOnce(&Kernels, &[f32], &mut Gradients) -> Result<()> + Send + 'static,
+        F: FnOnce(&Kernels, Vec<f32>, &mut Gradients) -> Result<()> + Send + 'static,
     {
         let mut record = self.lock();
         if inputs.iter().flatten().any(|input| record.wanted.contains(&key(input))) {
@@ -170,6 +170,13 @@ impl Deref for Host {
             Self::Widened(values) => values,
         }
     }
+}
+
+/// The elements of a tensor that is not needed any more.
+pub(crate) fn into_host(k: &Kernels, tensor: Tensor) -> Result<Vec<f32>> {
+    let on_host = k.device.download(&tensor)?;
+    drop(tensor);
+    on_host.into_f32_vec()
 }
 
 pub(crate) fn host(k: &Kernels, tensor: &Tensor) -> Result<Host> {

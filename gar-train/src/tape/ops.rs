@@ -9,7 +9,7 @@ use gar_core::kernels::{
     },
 };
 
-use super::{Gradients, Tape, host};
+use super::{Gradients, Tape, host, into_host};
 use crate::backward::{attention, matmul, norm, patch_embed, pointwise, pool, roi_align};
 
 impl fmt::Debug for Tape {
@@ -29,8 +29,8 @@ impl Device for Tape {
         if super::key(&output) != super::key(tensor) {
             let from = tensor.clone();
             let back = || {
-                move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
-                    g.add(&from, dy);
+                move |_: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
+                    g.give(&from, dy);
                     Ok(())
                 }
             };
@@ -80,7 +80,7 @@ impl MatMul for Tape {
                 before,
                 dims,
             };
-            move |k: &Kernels, dy: &[f32], g: &mut Gradients| node.back(k, dy, g)
+            move |k: &Kernels, dy: Vec<f32>, g: &mut Gradients| node.back(k, dy, g)
         });
         Ok(output)
     }
@@ -92,8 +92,8 @@ impl Norm for Tape {
         self.note("norm", &[Some(x), Some(spec.weight), spec.bias], &output, || {
             let (x, weight, bias) = (x.clone(), spec.weight.clone(), spec.bias.cloned());
             let (kind, eps) = (spec.kind, spec.eps);
-            move |k: &Kernels, dy: &[f32], g: &mut Gradients| {
-                let slopes = norm::back(&host(k, &x)?, &host(k, &weight)?, kind, eps, dy);
+            move |k: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
+                let slopes = norm::back(&host(k, &x)?, &host(k, &weight)?, kind, eps, &dy);
                 g.give(&x, slopes.x);
                 g.add(&weight, &slopes.weight);
                 if let Some(bias) = &bias {
@@ -113,12 +113,12 @@ impl Rotary for Tape {
             let (x, cos, sin) = (x.clone(), spec.cos.clone(), spec.sin.clone());
             let (start, pairing) = (spec.start.to_vec(), spec.pairing);
             // A rotation's transpose is the rotation back.
-            move |k: &Kernels, dy: &[f32], g: &mut Gradients| {
+            move |k: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
                 let back: Vec<f32> = host(k, &sin)?.iter().map(|s| -s).collect();
                 let sin = k.device.upload(&Tensor::from_vec(back, sin.shape())?)?;
-                let dy = k.device.upload(&Tensor::from_vec(dy.to_vec(), x.shape())?)?;
+                let dy = k.device.upload(&Tensor::from_vec(dy, x.shape())?)?;
                 let spec = RotarySpec { cos: &cos, sin: &sin, start: &start, pairing };
-                g.add(&x, &host(k, &k.rotary.rotary(&dy, &spec)?)?);
+                g.give(&x, into_host(k, k.rotary.rotary(&dy, &spec)?)?);
                 Ok(())
             }
         });
@@ -132,8 +132,8 @@ impl Attention for Tape {
         let output = self.inner.attention.attention(q, k, v, spec)?;
         self.note("attention", &[Some(q), Some(k), Some(v)], &output, || {
             let (q, keys, values, spec) = (q.clone(), k.clone(), v.clone(), *spec);
-            move |k: &Kernels, dy: &[f32], g: &mut Gradients| {
-                let slopes = attention::back(&host(k, &q)?, &host(k, &keys)?, &host(k, &values)?, dy, dims, spec);
+            move |k: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
+                let slopes = attention::back(&host(k, &q)?, &host(k, &keys)?, &host(k, &values)?, &dy, dims, spec);
                 g.give(&q, slopes.q);
                 g.give(&keys, slopes.k);
                 g.give(&values, slopes.v);
@@ -150,8 +150,8 @@ impl RoiAlign for Tape {
         let output = self.inner.roi_align.roi_align(map, boxes, spec)?;
         self.note("roi_align", &[Some(map)], &output, || {
             let (map, boxes, spec) = (map.clone(), boxes.to_vec(), *spec);
-            move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
-                g.update(&map, |sum| roi_align::back(sum, dims, &boxes, &spec, dy));
+            move |_: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
+                g.update(&map, |sum| roi_align::back(sum, dims, &boxes, &spec, &dy));
                 Ok(())
             }
         });
@@ -165,8 +165,8 @@ impl Pool for Tape {
         let output = self.inner.pool.average_pool(x, spec)?;
         self.note("average_pool", &[Some(x)], &output, || {
             let (x, spec) = (x.clone(), *spec);
-            move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
-                g.give(&x, pool::back(dims, spec, dy));
+            move |_: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
+                g.give(&x, pool::back(dims, spec, &dy));
                 Ok(())
             }
         });
@@ -179,9 +179,9 @@ impl Pointwise for Tape {
         let output = self.inner.pointwise.add(a, b)?;
         self.note("add", &[Some(a), Some(b)], &output, || {
             let (a, b) = (a.clone(), b.clone());
-            move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
-                g.add(&a, dy);
-                g.add(&b, dy);
+            move |_: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
+                g.add(&a, &dy);
+                g.give(&b, dy);
                 Ok(())
             }
         });
@@ -192,7 +192,7 @@ impl Pointwise for Tape {
         let output = self.inner.pointwise.swiglu(gate, up)?;
         self.note("swiglu", &[Some(gate), Some(up)], &output, || {
             let (gate, up) = (gate.clone(), up.clone());
-            move |k: &Kernels, dy: &[f32], g: &mut Gradients| {
+            move |k: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
                 let (d_gate, d_up) = pointwise::swiglu(&host(k, &gate)?, &host(k, &up)?, dy);
                 g.give(&gate, d_gate);
                 g.give(&up, d_up);
@@ -206,10 +206,9 @@ impl Pointwise for Tape {
         let output = self.inner.pointwise.gelu(x)?;
         self.note("gelu", &[Some(x)], &output, || {
             let x = x.clone();
-            move |k: &Kernels, dy: &[f32], g: &mut Gradients| {
-                let mut dx = dy.to_vec();
-                pointwise::gelu(&host(k, &x)?, &mut dx);
-                g.give(&x, dx);
+            move |k: &Kernels, mut dy: Vec<f32>, g: &mut Gradients| {
+                pointwise::gelu(&host(k, &x)?, &mut dy);
+                g.give(&x, dy);
                 Ok(())
             }
         });
@@ -222,7 +221,7 @@ impl Rows for Tape {
         let output = self.inner.rows.gather(table, index)?;
         self.note("gather", &[Some(table)], &output, || {
             let (table, index) = (table.clone(), index.to_vec());
-            move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
+            move |_: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
                 let width = table.as_rows().1;
                 g.update(&table, |sum| {
                     for (&i, dy) in index.iter().zip(dy.chunks_exact(width.max(1))) {
@@ -240,9 +239,8 @@ impl Rows for Tape {
         let output = self.inner.rows.scatter(base, index, rows)?;
         self.note("scatter", &[Some(base), Some(rows)], &output, || {
             let (base, rows, index) = (base.clone(), rows.clone(), index.to_vec());
-            move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
+            move |_: &Kernels, mut below: Vec<f32>, g: &mut Gradients| {
                 let width = base.as_rows().1;
-                let mut below = dy.to_vec();
                 let mut own = vec![0.0; index.len() * width];
                 // From the last on: of equal indices the last one was written, the others have no say.
                 for (n, &i) in index.iter().enumerate().rev() {
@@ -273,7 +271,7 @@ impl PatchEmbed for Tape {
                 positions: spec.positions.cloned(),
                 dims,
             };
-            move |k: &Kernels, dy: &[f32], g: &mut Gradients| node.back(k, dy, g)
+            move |k: &Kernels, dy: Vec<f32>, g: &mut Gradients| node.back(k, dy, g)
         });
         Ok(output)
     }
