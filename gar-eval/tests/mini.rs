@@ -68,9 +68,8 @@ fn what_is_false_or_not_said_is_wrong() {
     for item in &bench.detailed {
         let scene = bench.scene(&item.image).unwrap().unwrap();
         let wrong = scene.relations(0, 1).unwrap().falsehoods()[0].words();
-        let text = &said[&item.image];
-        let (first, _) = text.split_once(". ").unwrap();
-        let first = first.replace(" made of ", " of ");
+        let (first, _) = said[&item.image].split_once(". ").unwrap();
+        let first = first.to_owned();
         said.insert(item.image.clone(), format!("{first}. It is {wrong} <Prompt1>."));
     }
     let scores = scored(&bench, &said);
@@ -97,7 +96,8 @@ fn the_table_fits_and_json_has_counts() {
     let scores = scored(&bench, &truth(&bench));
     let table = scores.table();
     assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
-    let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().collect::<Vec<_>>();
+    let line =
+        |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().collect::<Vec<_>>();
     assert_eq!(line("color")[1..8], ["100.0", "100.0", "100.0", "100.0", "100.0", "100.0", "67.6–100.0"]);
     assert_eq!(line("color")[8..], ["100.0", "72.2–100.0", "10/10"]);
     assert_eq!(line("detailed caption")[2..4], ["–", "100.0"]);

@@ -43,13 +43,7 @@ fn line(MiniRow { name, kind, shares }: &MiniRow) -> String {
     (1..=MOST_REGIONS).for_each(|n| line += &format!("{:>7}", score(shares.over(n))));
     let (several, all) = (shares.several(), shares.all());
     let counts = format!("{}/{}", all.correct, all.total);
-    line + &format!(
-        "{:>7}{:>12}{:>7}{:>12}{counts:>10}",
-        score(several),
-        interval(several),
-        score(all),
-        interval(all)
-    )
+    line + &format!("{:>7}{:>12}{:>7}{:>12}{counts:>10}", score(several), interval(several), score(all), interval(all))
 }
 
 /// How many questions stand in each column.
