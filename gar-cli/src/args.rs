@@ -104,8 +104,8 @@ pub(crate) struct SessionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Checkpoint directory in the released layout [default: `$GAR_MODEL`, else `models/gar-mini` in a folder above the
-    /// working directory or the program, else `gar/gar-mini` among the user's data]
+    /// Checkpoint directory in the released layout [default: `$GAR_MODEL`, else `models/gar-mini` in the working
+    /// directory, beside the program or above either, else `gar/gar-mini` among the user's data]
     #[arg(long = "model", value_name = "DIR")]
     pub(crate) given: Option<PathBuf>,
     /// Boxes that feature replay samples [default: what the checkpoint says]

@@ -205,7 +205,8 @@ impl MiniBench {
         for index in (0..TRIES).map(|k| n + k * of) {
             let scene = generator.scene(index)?;
             let Some(question) = find(&scene, category, regions).cloned() else { continue };
-            let pair = std::array::from_fn(|at| question.slots.get(at).or(question.slots.first()).copied().unwrap_or(0));
+            let pair =
+                std::array::from_fn(|at| question.slots.get(at).or(question.slots.first()).copied().unwrap_or(0));
             let name = |slot| scene.object(slot).map_or("", |object| object.kind.word()).to_owned();
             let relation = scene.relations(0, 1).and_then(|known| known.first()).map_or("", |first| first.words());
             return Ok(Drawn {

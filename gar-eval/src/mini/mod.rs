@@ -96,8 +96,10 @@ pub fn score<'a>(bench: &MiniBench, said: impl Fn(&str) -> Option<&'a str> + Syn
 
 const DETAILED: &str = "detailed caption";
 
+type IsRight = fn(&CaptionVerdict) -> bool;
+
 /// The row of the detailed captions as a whole, and those of their parts.
-const PARTS: [(&str, fn(&CaptionVerdict) -> bool); 7] = [
+const PARTS: [(&str, IsRight); 7] = [
     (DETAILED, CaptionVerdict::passes),
     ("shape", |verdict| verdict.shape),
     ("color", |verdict| verdict.color),
