@@ -96,7 +96,9 @@ impl Session {
 impl ModelArgs {
     /// The checkpoint's directory. Says so where another than the user's flag chose it.
     pub(crate) fn directory(&self, console: &Console) -> Result<PathBuf> {
-        let is_checkpoint = |place: &Path| place.join("config.json").is_file();
+        // A folder may hold the configuration to train from, and no weights yet.
+        let is_checkpoint =
+            |place: &Path| ["config.json", "model.safetensors"].iter().all(|file| place.join(file).is_file());
         Ok(match find(self.given.as_deref(), &Environment::of_process(), is_checkpoint)? {
             Found::Flag(directory) => directory,
             Found::Variable(directory) => {

@@ -141,6 +141,9 @@ const ASK: [&str; 9] = [
 #[test]
 fn the_bundled_model_is_found_named_and_announced() {
     let abroad = Abroad::new();
+    // Without weights it is no model.
+    drawn_model(&abroad.path("models/gar-mini"));
+    std::fs::remove_file(abroad.path("models/gar-mini/model.safetensors")).unwrap();
     let none = abroad.gar(&ASK);
     assert_eq!(none.status.code(), Some(2), "{none:?}");
     for part in ["--model", "GAR_MODEL", "work and the folders above it", "home/.local/share/gar/gar-mini"] {
