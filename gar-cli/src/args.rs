@@ -104,9 +104,10 @@ pub(crate) struct SessionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Checkpoint directory in the released layout
+    /// Checkpoint directory in the released layout [default: `$GAR_MODEL`, else `models/gar-mini` in the working
+    /// directory, beside the program or above either, else `gar/gar-mini` among the user's data]
     #[arg(long = "model", value_name = "DIR")]
-    pub(crate) directory: PathBuf,
+    pub(crate) given: Option<PathBuf>,
     /// Boxes that feature replay samples [default: what the checkpoint says]
     #[arg(long, value_enum)]
     pub(crate) replay: Option<Replay>,

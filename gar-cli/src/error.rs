@@ -2,6 +2,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::find::Looked;
+
 /// Result with this crate's [`Error`].
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -33,6 +35,9 @@ pub(crate) enum Error {
     /// A region flag's JSON file.
     #[error("--{flag} {}: expected {expected}, found: {source}", path.display())]
     RegionJson { flag: &'static str, path: PathBuf, expected: &'static str, source: serde_json::Error },
+    /// No model was named, and none is where one is looked for.
+    #[error("no --model, and no gar-mini; looked for\n{looked}")]
+    NoModel { looked: Box<Looked> },
     /// Flags that parse one by one but not together.
     #[error("{0}")]
     Usage(String),
@@ -60,7 +65,7 @@ impl Error {
     /// 2 for what the command line got wrong, as clap has it; 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::NoModel { .. } => 2,
             _ => 1,
         }
     }

@@ -73,6 +73,8 @@ struct Region {
 struct Asked<'a> {
     category: &'static str,
     question: &'a str,
+    /// What `gar ask` is to be given: the question with its options and how to answer.
+    text: String,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     choices: &'a [String],
     answer: &'a str,
@@ -102,6 +104,9 @@ pub(crate) fn run(args: &SceneArgs, console: &Console) -> Result<()> {
         regions.push(Region { slot: region.slot(), mask: path, mask_rle: Rle::encode(region.mask()), truth });
     }
     console.note(&format!("wrote {} and {} masks", args.out.display(), regions.len()));
+    if let Some(command) = command(&args.out, &scene, &regions) {
+        console.note(&format!("try: {command}"));
+    }
     if args.json {
         let questions = scene.questions.iter().map(Asked::new).collect();
         let &SceneArgs { seed, index, held_out, .. } = args;
@@ -116,6 +121,21 @@ fn mask_path(out: &Path, slot: usize) -> PathBuf {
     out.with_file_name(format!("{stem}-{slot}.png"))
 }
 
+/// A command that asks about the scene, where its file names need no quotes in any shell.
+fn command(out: &Path, scene: &Scene, regions: &[Region]) -> Option<String> {
+    let plain = |path: &Path| {
+        let name = path.to_str()?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        (!name.starts_with('-') && name.chars().all(is_plain)).then(|| name.to_owned())
+    };
+    let question = scene.questions.iter().find(|question| question.form == Form::Open)?;
+    let mut command = format!("gar ask {} \"{}\"", plain(out)?, question.stem);
+    for region in regions {
+        let _ = write!(command, " --mask {}", plain(&region.mask)?);
+    }
+    Some(command + " --overlay overlay.png")
+}
+
 /// What an object is, in words.
 fn truth(object: &Object) -> String {
     let what = match &object.kind {
@@ -128,7 +148,7 @@ fn truth(object: &Object) -> String {
 impl<'a> Asked<'a> {
     fn new(question: &'a Question) -> Self {
         let Question { category, stem, choices, answer, .. } = question;
-        Self { category: category.name(), question: stem, choices, answer }
+        Self { category: category.name(), question: stem, text: question.text(), choices, answer }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What `describe` and `ask` share: the picture, its regions, the model and the scene, in the order that fails earliest.
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,9 @@ use gar_core::{Answer, AnswerOptions, GarBuilder, GarModel, Scene};
 use gar_eval::overlay;
 
 use crate::args::{AnswerArgs, Device, ModelArgs, SessionArgs};
+use crate::domain;
 use crate::error::{Error, Result};
+use crate::find::{Environment, Found, find};
 use crate::output::{self, Console};
 use crate::report::AnswerReport;
 
@@ -51,8 +53,12 @@ impl Picture {
         if let Some(question) = question {
             user_text(&regions.slots(), question, 0, |_| String::new())?;
         }
+        let directory = args.model.directory(console)?;
+        if let Some(warning) = domain::warning(&directory, &image)? {
+            console.note(&warning);
+        }
         let started = Instant::now();
-        let model = load(&args.model, Some(&regions), console)?;
+        let model = load_with(&directory, &args.model, Some(&regions), console.bars(), |builder| builder)?;
         let load = started.elapsed();
         let scene = model.scene_with(&image, &regions, options.max_tiles)?;
         Ok(Session { scene, regions, options, json: args.json, load })
@@ -87,13 +93,34 @@ impl Session {
     }
 }
 
-/// Loads a checkpoint as the flags say, after checking that it has the slots of `regions`.
-pub(crate) fn load(args: &ModelArgs, regions: Option<&RegionSet>, console: &Console) -> Result<GarModel> {
-    load_with(args, regions, console.bars(), |builder| builder)
+impl ModelArgs {
+    /// The checkpoint's directory. Says so where another than the user's flag chose it.
+    pub(crate) fn directory(&self, console: &Console) -> Result<PathBuf> {
+        // A folder may hold the configuration to train from, and no weights yet.
+        let is_checkpoint =
+            |place: &Path| ["config.json", "model.safetensors"].iter().all(|file| place.join(file).is_file());
+        Ok(match find(self.given.as_deref(), &Environment::of_process(), is_checkpoint)? {
+            Found::Flag(directory) => directory,
+            Found::Variable(directory) => {
+                console.note(&format!("no --model: {}, as GAR_MODEL says", directory.display()));
+                directory
+            }
+            Found::Bundled(directory) => {
+                console.note(&format!("no --model: gar-mini, which knows drawn scenes only ({})", directory.display()));
+                directory
+            }
+        })
+    }
 }
 
-/// As [`load`], with progress of one's own and with what `change` makes of the builder.
+/// Loads a checkpoint as the flags say, after checking that it has the slots of `regions`.
+pub(crate) fn load(args: &ModelArgs, regions: Option<&RegionSet>, console: &Console) -> Result<GarModel> {
+    load_with(&args.directory(console)?, args, regions, console.bars(), |builder| builder)
+}
+
+/// As [`load`], from `directory`, with progress of one's own and with what `change` makes of the builder.
 pub(crate) fn load_with(
+    directory: &Path,
     args: &ModelArgs,
     regions: Option<&RegionSet>,
     progress: Arc<dyn Progress>,
@@ -103,7 +130,7 @@ pub(crate) fn load_with(
         rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
     }
     let kernels = kernels(args)?;
-    let mut builder = GarModel::open(&args.directory)?.with_kernels(kernels).with_progress(progress);
+    let mut builder = GarModel::open(directory)?.with_kernels(kernels).with_progress(progress);
     if let Some(regions) = regions {
         regions.check_slots(builder.config().prompt_slots)?;
     }

@@ -224,7 +224,6 @@ fn wrong_usage_exits_with_2_and_failures_with_1() {
     let ask = |args: &[&str]| place.with_model(&[&["ask", "photo.png"], args].concat());
     for (output, code, says) in [
         (place.gar(&[]), 2, &["Usage"][..]),
-        (place.gar(&["describe", "photo.png", "--mask", "mask.png"]), 2, &["--model"]),
         (describe(&["--device", "gpu", "--mask", "mask.png"]), 2, &["gpu", "expected `cpu`, `cuda`"]),
         (describe(&["--box", "1,2,3"]), 2, &["--box", "expected 4 numbers, found 3"]),
         (describe(&[]), 2, &["expected one region, found 0"]),

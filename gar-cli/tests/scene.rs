@@ -31,6 +31,9 @@ fn a_scene_is_written_with_its_masks() {
     }
     let questions = found["questions"].as_array().unwrap();
     assert!(questions.len() == 10 && questions.iter().all(|question| question["answer"].is_string()));
+    let instruction = "\nAnswer with the correct option's letter directly.";
+    let is_whole = |q: &Value| q["text"].as_str().unwrap().ends_with(instruction) == q.get("choices").is_some();
+    assert!(questions.iter().all(is_whole));
 
     // The same seed draws the same picture; the held-out scene of that number is another.
     let first = std::fs::read(folder.path().join("one.png")).unwrap();
@@ -46,7 +49,11 @@ fn text_is_for_people_and_errors_name_what_is_wrong() {
     let output = gar(folder.path(), &["scene.png"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("<Prompt0> scene-0.png: ") && text.contains("\n→ "), "{text}");
-    assert!(String::from_utf8(output.stderr).unwrap().contains("wrote scene.png"));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("wrote scene.png") && told.contains("\ntry: gar ask scene.png \""), "{told}");
+    assert!(told.contains("--mask scene-0.png") && told.ends_with("--overlay overlay.png\n"), "{told}");
+    let quoted = gar(folder.path(), &["a scene.png"]);
+    assert!(quoted.status.success() && !String::from_utf8(quoted.stderr).unwrap().contains("try:"));
     for (args, code) in [
         (["scene.png", "--size=55"].as_slice(), 2),
         (&["scene.png", "--regions=6"], 2),

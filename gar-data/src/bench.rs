@@ -5,10 +5,11 @@ use std::path::Path;
 
 use gar_prompt::Rle;
 use gar_vision::Image;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::scene::{
-    CaptionVerdict, Category, Form, Question, Scene, SceneConfig, SceneGenerator, Split, judge_caption,
+    CaptionVerdict, Category, Form, Question, Scene, SceneConfig, SceneGenerator, Split, judge_caption, judge_relation,
 };
 use crate::{Error, Result, png};
 
@@ -92,6 +93,18 @@ struct Source {
     category: Category,
     regions: usize,
     index: u64,
+    /// The first two slots that the question names, subject first; of a question about one region, that slot twice.
+    pair: [usize; 2],
+}
+
+/// A question and its picture, before they have a name.
+struct Drawn {
+    source: Source,
+    picture: Image,
+    mask_rles: Vec<Rle>,
+    question: Question,
+    /// Subject, object and predicate of a detailed caption.
+    names: [String; 3],
 }
 
 /// The categories of the benchmark with the numbers of regions they are asked over.
@@ -124,11 +137,15 @@ impl MiniBench {
     pub fn draw(seed: u64, questions: usize, size: usize) -> Result<Self> {
         let (vqa, simple, detailed) = (Vec::new(), Vec::new(), Vec::new());
         let mut bench = Self { vqa, simple, detailed, pictures: BTreeMap::new(), sources: BTreeMap::new(), seed, size };
-        for n in 0..questions {
-            let (category, counts) = PARTS[n % PARTS.len()];
-            let regions = counts[n / PARTS.len() % counts.len()];
-            bench.add(n as u64, questions as u64, category, regions)?;
-        }
+        let drawn: Vec<Drawn> = (0..questions)
+            .into_par_iter()
+            .map(|n| {
+                let (category, counts) = PARTS[n % PARTS.len()];
+                let regions = counts[n / PARTS.len() % counts.len()];
+                bench.find(n as u64, questions as u64, category, regions)
+            })
+            .collect::<Result<_>>()?;
+        drawn.into_iter().for_each(|drawn| bench.annotate(drawn));
         Ok(bench)
     }
 
@@ -152,6 +169,16 @@ impl MiniBench {
         Ok(self.scene(&item.image)?.and_then(|scene| judge_caption(&scene, 0, Some(1), caption)))
     }
 
+    /// Judges the caption of a [`SimpleItem`] by the truth: whether it states a relation of the two regions that holds.
+    /// `None` for a picture that is not in the annotations.
+    ///
+    /// # Errors
+    /// As [`scene`](Self::scene).
+    pub fn judge_simple(&self, item: &SimpleItem, caption: &str) -> Result<Option<bool>> {
+        let Some(source) = self.sources.get(&item.image) else { return Ok(None) };
+        Ok(self.scene(&item.image)?.map(|scene| judge_relation(&scene, source.pair, caption)))
+    }
+
     /// Writes the annotations under GAR-Bench's file names and the pictures under `images`.
     ///
     /// # Errors
@@ -173,30 +200,37 @@ impl MiniBench {
 
     /// Finds a scene with a question of this kind among the indices that leave remainder `n` when divided by `of`, so
     /// that questions never share a scene.
-    fn add(&mut self, n: u64, of: u64, category: Category, regions: usize) -> Result<()> {
+    fn find(&self, n: u64, of: u64, category: Category, regions: usize) -> Result<Drawn> {
         let generator = SceneGenerator::new(config(category, regions, self.size), self.seed, Split::HeldOut)?;
         for index in (0..TRIES).map(|k| n + k * of) {
             let scene = generator.scene(index)?;
-            let Some(question) = find(&scene, category, regions) else { continue };
-            let image = self.annotate(&scene, question);
-            self.sources.insert(image.clone(), Source { category, regions, index });
-            self.pictures.insert(image, scene.image);
-            return Ok(());
+            let Some(question) = find(&scene, category, regions).cloned() else { continue };
+            let pair =
+                std::array::from_fn(|at| question.slots.get(at).or(question.slots.first()).copied().unwrap_or(0));
+            let name = |slot| scene.object(slot).map_or("", |object| object.kind.word()).to_owned();
+            let relation = scene.relations(0, 1).and_then(|known| known.first()).map_or("", |first| first.words());
+            return Ok(Drawn {
+                source: Source { category, regions, index, pair },
+                mask_rles: scene.regions.iter().map(|region| Rle::encode(region.mask())).collect(),
+                names: [name(0), name(1), relation.to_owned()],
+                picture: scene.image,
+                question,
+            });
         }
         Err(Error::NoQuestion { category: category.name(), regions, tries: TRIES })
     }
 
-    /// Appends an entry and returns the name of its picture.
-    fn annotate(&mut self, scene: &Scene, question: &Question) -> String {
-        let mask_rles = scene.regions.iter().map(|region| Rle::encode(region.mask())).collect();
-        let (answer, asked) = (question.answer.clone(), question.stem.clone());
-        match question.category {
+    /// Appends an entry and its picture.
+    fn annotate(&mut self, drawn: Drawn) {
+        let Drawn { source, picture, mask_rles, question, names } = drawn;
+        let Question { stem, choices, answer, .. } = question;
+        let image = match source.category {
             Category::SimpleCaption => {
                 let image = format!("images/caption_simple_{}.png", self.simple.len());
                 self.simple.push(SimpleItem {
                     image_path: image.clone(),
                     mask_rles,
-                    question: asked,
+                    question: stem,
                     answer,
                     image: image.clone(),
                 });
@@ -204,15 +238,9 @@ impl MiniBench {
             }
             Category::RelationCaption => {
                 let image = format!("images/caption_detailed_{}.png", self.detailed.len());
-                let name = |slot| scene.object(slot).map_or("", |object| object.kind.word()).to_owned();
-                let relation = scene.relations(0, 1).and_then(|known| known.first()).map_or("", |first| first.words());
-                self.detailed.push(DetailedItem {
-                    image: image.clone(),
-                    subject_name: name(0),
-                    object_name: name(1),
-                    predicate_name: relation.to_owned(),
-                    mask_rles,
-                });
+                let [subject_name, object_name, predicate_name] = names;
+                let file = image.clone();
+                self.detailed.push(DetailedItem { image: file, subject_name, object_name, predicate_name, mask_rles });
                 image
             }
             category => {
@@ -220,15 +248,17 @@ impl MiniBench {
                 self.vqa.push(VqaItem {
                     image_path: image.clone(),
                     mask_rles,
-                    question: asked,
-                    choices: question.choices.clone(),
+                    question: stem,
+                    choices,
                     answer,
                     category: category.name().to_owned(),
                     image: image.clone(),
                 });
                 image
             }
-        }
+        };
+        self.sources.insert(image.clone(), source);
+        self.pictures.insert(image, picture);
     }
 }
 

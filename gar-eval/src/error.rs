@@ -11,6 +11,9 @@ pub enum Error {
     /// The model or what it was asked.
     #[error(transparent)]
     Core(#[from] gar_core::Error),
+    /// A scene of the mini benchmark could not be drawn.
+    #[error(transparent)]
+    Data(#[from] gar_data::Error),
     /// A benchmark of videos was to be run.
     #[error("{benchmark}: expected a model that takes frames, found none: `gar-core` answers about single pictures")]
     NoVideo {

@@ -17,6 +17,7 @@ mod error;
 mod files;
 pub mod json;
 pub mod judge;
+pub mod mini;
 pub mod overlay;
 pub mod run;
 pub mod score;

@@ -1,6 +1,7 @@
 //! `gar eval`: run benchmarks, score their outputs, look at them.
 mod gar_bench;
 mod judge;
+mod mini;
 mod neighbours;
 mod run;
 mod score;
@@ -19,6 +20,8 @@ pub(crate) enum EvalCommand {
     GarBench(gar_bench::GarBenchArgs),
     /// Ask a model the questions of another benchmark of the paper
     Run(Box<neighbours::NeighbourArgs>),
+    /// Ask a model about drawn scenes that it did not learn from, and score it by the truth: a mini GAR-Bench
+    Mini(Box<mini::MiniArgs>),
     /// Ask a language model to judge captions; its answers are kept, none is asked for twice
     Judge(Box<judge::JudgeArgs>),
     /// Measure how near open-class answers come to the classes' names, in meaning and in words
@@ -35,6 +38,7 @@ pub(crate) fn run(command: &EvalCommand, console: &Console) -> Result<()> {
     match command {
         EvalCommand::GarBench(args) => gar_bench::run(args, console),
         EvalCommand::Run(args) => neighbours::run(args, console),
+        EvalCommand::Mini(args) => mini::run(args, console),
         EvalCommand::Judge(args) => judge::run(args, console),
         EvalCommand::Similarity(args) => similarity::run(args, console),
         EvalCommand::Score(args) => score::run(args),

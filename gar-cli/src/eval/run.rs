@@ -74,9 +74,10 @@ pub(crate) fn run_benchmark(mut benchmark: Benchmark, images: &Path, args: &RunA
         }
     }
     benchmark.check_pictures()?;
-    let manifest = Manifest::new(&benchmark, model_identity(&args.model)?, options_identity(args), images);
+    let checkpoint = args.model.directory(console)?;
+    let manifest = Manifest::new(&benchmark, model_identity(&checkpoint)?, options_identity(args), images);
     let mut directory = RunDirectory::open(&args.out, &manifest, &benchmark.items)?;
-    let model = session::load_with(&args.model, None, Arc::new(LoadingOnly(console.bars())), |builder| {
+    let model = session::load_with(&checkpoint, &args.model, None, Arc::new(LoadingOnly(console.bars())), |builder| {
         args.quirks().apply(builder)
     })?;
     let questions = Questions::new(*console);
@@ -97,11 +98,11 @@ fn report(summary: &Summary, args: &RunArgs, console: &Console) {
 
 /// What tells one checkpoint from another without reading its weights: its configuration, and names and sizes of its
 /// weight files.
-fn model_identity(args: &ModelArgs) -> Result<Value> {
-    let (_, config) = Source::read(&args.directory.join("config.json"))?;
+pub(super) fn model_identity(directory: &Path) -> Result<Value> {
+    let (_, config) = Source::read(&directory.join("config.json"))?;
     let mut weights = Vec::new();
-    let io = || gar_eval::Error::io(&args.directory);
-    for entry in std::fs::read_dir(&args.directory).map_err(io())? {
+    let io = || gar_eval::Error::io(directory);
+    for entry in std::fs::read_dir(directory).map_err(io())? {
         let entry = entry.map_err(io())?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(".safetensors") {
@@ -110,7 +111,7 @@ fn model_identity(args: &ModelArgs) -> Result<Value> {
     }
     weights.sort();
     let weights: Vec<Value> = weights.into_iter().map(|(file, bytes)| json!({"file": file, "bytes": bytes})).collect();
-    let name = args.directory.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = directory.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(json!({"directory": name, "config_sha256": config.sha256, "weights": weights}))
 }
 
@@ -126,7 +127,7 @@ fn options_identity(args: &RunArgs) -> Value {
 }
 
 /// Shows how weights are loaded; the pictures of single questions would only flicker.
-struct LoadingOnly(Arc<dyn Progress>);
+pub(super) struct LoadingOnly(pub(super) Arc<dyn Progress>);
 
 impl Progress for LoadingOnly {
     fn start(&self, stage: &'static str, total: u64) {
@@ -146,7 +147,7 @@ impl Progress for LoadingOnly {
 }
 
 /// Questions done and time left: as a bar at a terminal, as a line now and then elsewhere.
-struct Questions {
+pub(super) struct Questions {
     console: Console,
     bars: Arc<dyn Progress>,
     state: Mutex<State>,
@@ -163,7 +164,7 @@ impl Questions {
     /// Between two lines of a log.
     const PAUSE: Duration = Duration::from_secs(30);
 
-    fn new(console: Console) -> Self {
+    pub(super) fn new(console: Console) -> Self {
         let now = Instant::now();
         let state = Mutex::new(State { done: 0, total: 0, begun: now, told: now });
         Self { console, bars: console.bars(), state }

@@ -92,6 +92,35 @@ pub fn judge_caption(scene: &Scene, subject: usize, object: Option<usize>, capti
     })
 }
 
+/// Judges a short caption of how the regions in the two slots of `pair` stand to each other: whether each of its
+/// sentences is `<PromptA> is left of <PromptB>.` or the like, over these two in either order, with a relation that holds.
+///
+/// ```
+/// # use gar_data::scene::*;
+/// # let scene = SceneGenerator::new(SceneConfig { regions: [0, 1, 0, 0, 0], ..SceneConfig::default() }, 1, Split::Train)?
+/// #     .scene(0)?;
+/// let asked = scene.questions.iter().find(|q| q.category == Category::SimpleCaption).ok_or("none")?;
+/// assert!(judge_relation(&scene, [asked.slots[0], asked.slots[1]], &asked.answer));
+/// assert!(!judge_relation(&scene, [asked.slots[0], asked.slots[1]], "They are near each other."));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn judge_relation(scene: &Scene, pair: [usize; 2], caption: &str) -> bool {
+    let [a, b] = pair;
+    let holds = |sentence: &str| {
+        [(a, b), (b, a)].into_iter().any(|(subject, object)| {
+            let relation = sentence
+                .strip_prefix(&prompt_name(subject))
+                .and_then(|rest| rest.trim_start().strip_prefix("is "))
+                .and_then(|rest| rest.strip_suffix(&prompt_name(object)))
+                .and_then(|words| Relation::ALL.into_iter().find(|relation| relation.words() == words.trim()));
+            let known = scene.relations(subject, object).unwrap_or_default();
+            relation.is_some_and(|relation| known.holds(relation))
+        })
+    };
+    let mut sentences = caption.split('.').map(str::trim).filter(|sentence| !sentence.is_empty()).peekable();
+    sentences.peek().is_some() && sentences.all(holds)
+}
+
 /// The relation whose words stand right before the object's name.
 fn stated(text: &str, object: &str) -> Option<Relation> {
     let before = text.split_once(object)?.0.trim_end();

@@ -34,7 +34,7 @@ use gar_vision::Image;
 use ndarray::Array2;
 
 pub use attributes::{Cell, Color, Look, Material, Nature, Shape, Size, Texture};
-pub use caption::{CaptionVerdict, judge_caption};
+pub use caption::{CaptionVerdict, judge_caption, judge_relation};
 pub use item::Kind;
 pub use layout::SceneKind;
 pub use question::{Category, Form, Question};

@@ -70,10 +70,10 @@ impl RunDirectory {
         self.answers.contains_key(id)
     }
 
-    /// Keeps an answer: on the disk when this returns.
-    pub(super) fn append(&mut self, record: AnswerRecord) -> Result<()> {
-        self.log.append(&record)?;
-        self.answers.insert(record.id.clone(), record);
+    /// Keeps answers: on the disk when this returns.
+    pub(super) fn append(&mut self, records: Vec<AnswerRecord>) -> Result<()> {
+        self.log.append(&records)?;
+        self.answers.extend(records.into_iter().map(|record| (record.id.clone(), record)));
         Ok(())
     }
 

@@ -31,12 +31,14 @@ impl AnswerLog {
         Ok((Self { path: path.to_owned(), file }, records))
     }
 
-    /// Appends a line and waits until it is on the disk.
-    pub(super) fn append(&mut self, record: &AnswerRecord) -> Result<()> {
-        let io = Error::io(&self.path);
-        let mut line = serde_json::to_vec(record).map_err(std::io::Error::from).map_err(Error::io(&self.path))?;
-        line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(io)
+    /// Appends a line for each record and waits, once for all, until they are on the disk.
+    pub(super) fn append(&mut self, records: &[AnswerRecord]) -> Result<()> {
+        let mut lines = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut lines, record).map_err(std::io::Error::from).map_err(Error::io(&self.path))?;
+            lines.push(b'\n');
+        }
+        self.file.write_all(&lines).and_then(|()| self.file.sync_data()).map_err(Error::io(&self.path))
     }
 }
 
@@ -75,14 +77,14 @@ mod tests {
         let ids = ["a", "b", "c"];
         let (mut log, found) = AnswerLog::open(&path).unwrap();
         assert_eq!(found, []);
-        ids.iter().for_each(|id| log.append(&record(id)).unwrap());
+        ids.iter().for_each(|id| log.append(&[record(id)]).unwrap());
         drop(log);
         let bytes = std::fs::read(&path).unwrap();
         for cut in 0..=bytes.len() {
             std::fs::write(&path, &bytes[..cut]).unwrap();
             let (mut log, found) = AnswerLog::open(&path).unwrap();
             assert_eq!(found.len(), bytes[..cut].iter().filter(|&&b| b == b'\n').count(), "cut at {cut}");
-            ids[found.len()..].iter().for_each(|id| log.append(&record(id)).unwrap());
+            log.append(&ids[found.len()..].iter().map(|id| record(id)).collect::<Vec<_>>()).unwrap();
             assert!(std::fs::read(&path).unwrap() == bytes, "cut at {cut}");
         }
     }

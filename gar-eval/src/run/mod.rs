@@ -78,10 +78,20 @@ pub fn run(
             [request] => vec![model.answer(request)],
             requests => model.answer_batch(requests),
         };
+        let (mut kept, mut failed) = (Vec::with_capacity(items.len()), Ok(()));
         for (item, answer) in items.iter().zip(answers) {
-            directory.append(record(item, answer)?)?;
-            progress.advance(1);
+            match record(item, answer) {
+                Ok(record) => kept.push(record),
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
+            }
         }
+        let count = kept.len() as u64;
+        directory.append(kept)?;
+        failed?;
+        progress.advance(count);
     }
     progress.finish();
     let answers = directory.answers(&benchmark.items)?;

@@ -14,7 +14,7 @@ const Z: f64 = 1.959_963_984_540_054;
 
 /// Wilson's interval for a share of `right` in `total` > 0, as fractions. It stays within [0, 1] and does not collapse
 /// where all are right or none is.
-pub(super) fn wilson(right: usize, total: usize) -> Interval {
+pub(crate) fn wilson(right: usize, total: usize) -> Interval {
     let (n, p) = (total as f64, right as f64 / total as f64);
     let z2 = Z * Z;
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);

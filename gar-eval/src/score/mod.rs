@@ -23,6 +23,7 @@ pub mod videorefer;
 pub use choices::CHOICE_LETTERS;
 pub use compare::{Comparison, compare};
 pub use interval::Interval;
+pub(crate) use interval::wilson;
 pub use letter::{exact, lenient};
 pub use outputs::{OUTPUT_FILE, Output, read_output};
 pub use render::{Format, render, scores_json};

@@ -20,7 +20,7 @@ impl Tape {
         let inputs: Vec<Option<&Tensor>> = terms.iter().map(|(term, _)| Some(term)).collect();
         self.note(OP, &inputs, &output, || {
             let terms = terms.to_vec();
-            move |_: &Kernels, dy: &[f32], g: &mut Gradients| {
+            move |_: &Kernels, dy: Vec<f32>, g: &mut Gradients| {
                 for (term, weight) in &terms {
                     g.add(term, &[dy[0] * weight]);
                 }
