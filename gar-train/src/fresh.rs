@@ -8,7 +8,7 @@ use crate::{Result, checkpoint::write_tensors};
 /// Every weight of a model, by its name in a checkpoint, f32.
 ///
 /// Matrices have the variance of torch's `Linear`, 1/(3·inputs); those that write to a residual stream are smaller by the
-/// root of how many do. Embeddings and positions have deviation 0.02, layer scales are 0.1 (SPEC §2), norms 1, biases 0, the
+/// root of how many do. Embeddings and positions have deviation 1/√width, layer scales are what `init_values` states, norms 1, biases 0, the
 /// gate of a cross-attention 0. The convolution of masks is drawn too: from zero, as the paper begins with a trained tower,
 /// a small model learns it late.
 ///
@@ -29,7 +29,7 @@ pub fn weights(config: &GarConfig, seed: u64) -> Result<BTreeMap<String, Tensor>
     }
     draw.decoder("mllm.model.language_model", &text)?;
     if !text.tie_word_embeddings {
-        draw.put("mllm.lm_head.weight".into(), &[text.vocab_size, d], Fill::Normal(0.02))?;
+        draw.put("mllm.lm_head.weight".into(), &[text.vocab_size, d], Fill::Normal(embedding(d)))?;
     }
     Ok(draw.tensors)
 }
@@ -42,6 +42,11 @@ pub fn write(folder: &Path, seed: u64) -> Result<()> {
     let tensors = weights(&GarConfig::read(folder)?, seed)?;
     let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
     write_tensors(&folder.join("model.safetensors"), &tensors)
+}
+
+/// The deviation of an embedding of so many entries: a vector of length 1.
+fn embedding(width: usize) -> f32 {
+    1.0 / (width as f32).sqrt()
 }
 
 /// How a tensor begins.
@@ -64,10 +69,10 @@ impl Draw {
         let residual = 1.0 / (2.0 * config.depth as f32).sqrt();
         self.put(format!("{scope}.patch_embed.proj.weight"), &[c, 3, patch, patch], Fill::Linear(1.0))?;
         if config.class_token {
-            self.put(format!("{scope}.cls_token"), &[1, 1, c], Fill::Normal(0.02))?;
+            self.put(format!("{scope}.cls_token"), &[1, 1, c], Fill::Normal(embedding(c)))?;
         }
         if config.absolute_positions {
-            self.put(format!("{scope}.pos_embed"), &[1, config.tokens(), c], Fill::Normal(0.02))?;
+            self.put(format!("{scope}.pos_embed"), &[1, config.tokens(), c], Fill::Normal(embedding(c)))?;
         }
         self.norm(&format!("{scope}.norm_pre"), c, true)?;
         for i in 0..config.depth {
@@ -78,9 +83,9 @@ impl Draw {
             self.norm(&format!("{block}.norm2"), c, true)?;
             self.linear(&format!("{block}.mlp.fc1"), c, config.mlp_width, true, 1.0)?;
             self.linear(&format!("{block}.mlp.fc2"), config.mlp_width, c, true, residual)?;
-            if config.layer_scale {
-                self.put(format!("{block}.gamma_1"), &[c], Fill::Constant(0.1))?;
-                self.put(format!("{block}.gamma_2"), &[c], Fill::Constant(0.1))?;
+            if let Some(scale) = config.layer_scale {
+                self.put(format!("{block}.gamma_1"), &[c], Fill::Constant(scale))?;
+                self.put(format!("{block}.gamma_2"), &[c], Fill::Constant(scale))?;
             }
         }
         if config.post_norm {
@@ -102,7 +107,7 @@ impl Draw {
     fn decoder(&mut self, scope: &str, config: &LlamaConfig) -> Result<()> {
         let LlamaConfig { hidden_size: d, intermediate_size: inner, heads, kv_heads, head_dim, .. } = *config;
         let residual = 1.0 / (2.0 * config.layers as f32).sqrt();
-        self.put(format!("{scope}.embed_tokens.weight"), &[config.vocab_size, d], Fill::Normal(0.02))?;
+        self.put(format!("{scope}.embed_tokens.weight"), &[config.vocab_size, d], Fill::Normal(embedding(d)))?;
         self.norm(&format!("{scope}.norm"), d, false)?;
         for i in 0..config.layers {
             let layer = format!("{scope}.layers.{i}");

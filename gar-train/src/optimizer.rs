@@ -14,15 +14,17 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// Share of a weight, times the learning rate, that each step takes off.
     pub weight_decay: f64,
-    /// Share of the steps in which the learning rate rises linearly; then a cosine takes it to 0.
+    /// Share of the steps in which the learning rate rises linearly.
     pub warmup: f64,
+    /// Share of the steps behind them in which it stays; then a cosine takes it to 0. The paper's is 0.
+    pub hold: f64,
     /// Bound on the Euclidean norm of all gradients together; 0 for none.
     pub clip: f64,
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        Self { lr: 1e-5, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, warmup: 0.03, clip: 1.0 }
+        Self { lr: 1e-5, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, warmup: 0.03, hold: 0.0, clip: 1.0 }
     }
 }
 
@@ -39,6 +41,7 @@ impl OptimizerConfig {
             Self { eps, .. } if eps <= 0.0 || !eps.is_finite() => refuse("eps", "a positive number", eps),
             Self { weight_decay: w, .. } if w < 0.0 || !w.is_finite() => refuse("weight_decay", "at least 0", w),
             Self { warmup: w, .. } if !(0.0..=1.0).contains(&w) => refuse("warmup", "0 to 1", w),
+            Self { hold: h, warmup: w, .. } if !(0.0..=1.0 - w).contains(&h) => refuse("hold", "0 to 1 − warmup", h),
             Self { clip, .. } if clip < 0.0 || !clip.is_finite() => refuse("clip", "at least 0", clip),
             _ => None,
         }
@@ -51,8 +54,9 @@ impl OptimizerConfig {
         if done < warm {
             return self.lr * done / warm.max(1.0);
         }
-        let progress = (done - warm) / (steps as f64 - warm).max(1.0);
-        self.lr * 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
+        let held = warm + (self.hold * steps as f64).floor();
+        let progress = (done - held) / (steps as f64 - held).max(1.0);
+        self.lr * 0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos())
     }
 }
 
@@ -126,6 +130,9 @@ mod tests {
         assert!((at(56) - 1.0).abs() < 1e-12, "half way down the cosine: {}", at(56));
         assert!(at(100) > 0.0 && at(100) < 0.002, "{}", at(100));
         assert_eq!(OptimizerConfig { warmup: 0.0, ..config }.rate(1, 10), 2.0);
+        let held = |step| OptimizerConfig { hold: 0.5, ..config }.rate(step, 100);
+        assert_eq!((held(11), held(61)), (2.0, 2.0));
+        assert!((held(81) - 1.0).abs() < 1e-12, "half way down the cosine: {}", held(81));
     }
 
     #[test]
@@ -136,5 +143,6 @@ mod tests {
         assert!(bad(OptimizerConfig { lr: f64::NAN, ..good }).contains("`lr`"));
         assert!(bad(OptimizerConfig { betas: [0.9, 1.0], ..good }).contains("`betas`"));
         assert!(bad(OptimizerConfig { warmup: 1.5, ..good }).contains("`warmup`"));
+        assert!(bad(OptimizerConfig { hold: 0.99, ..good }).contains("`hold`"));
     }
 }

@@ -35,7 +35,7 @@ pub struct PerceptionConfig {
     /// Whether a learned token precedes the patches.
     pub class_token: bool,
     /// Whether each block scales what it adds by a learned vector (layer scale).
-    pub layer_scale: bool,
+    pub layer_scale: Option<f32>,
     /// Whether queries, keys and values have a bias.
     pub qkv_bias: bool,
     /// Whether features are normalised after the last block.
@@ -153,7 +153,7 @@ impl PerceptionConfig {
         let heads = args.size("num_heads")?.unwrap_or(16);
         let mlp_ratio = args.number("mlp_ratio")?.unwrap_or(own.mlp_ratio);
         let class_token = args.flag("class_token")?.unwrap_or(own.class_token);
-        let layer_scale = args.number("init_values")?.is_some();
+        let layer_scale = args.number("init_values")?.map(|value| value as f32);
         let qkv_bias = args.flag("qkv_bias")?.unwrap_or(true);
         let absolute_positions = args.flag("use_abs_pos_emb")?.unwrap_or(true);
         if class_token {

@@ -94,7 +94,7 @@ impl Loader<'_> {
             let bias = biases.as_ref().map(|b| b.rows(rows.clone())).transpose()?;
             Ok(Linear { weight: self.prepare(&all.rows(rows)?)?, bias })
         };
-        let gamma = |name: &str| config.layer_scale.then(|| self.tensor(name, &[width])).transpose();
+        let gamma = |name: &str| config.layer_scale.map(|_| self.tensor(name, &[width])).transpose();
         Ok(Block {
             norm1: self.norm("norm1", width)?,
             qkv: [third(0)?, third(1)?, third(2)?],

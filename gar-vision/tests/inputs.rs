@@ -189,7 +189,7 @@ fn tower_configurations() {
         (own.spec.tile_size, own.spec.patch_size, own.spec.width, own.depth, own.heads),
         (336, 14, 1024, 24, 16)
     );
-    assert!(own.class_token && own.post_norm && !own.layer_scale && own.qkv_bias && own.absolute_positions);
+    assert!(own.class_token && own.post_norm && own.layer_scale.is_none() && own.qkv_bias && own.absolute_positions);
     assert_eq!(own.rotary.map(|r| (r.reference, r.offset, r.theta)), Some(([24, 24], 1.0, 10_000.0)));
     let giant = json!({ "architecture": "vit_pe_core_gigantic_patch14_448" });
     let giant = PerceptionConfig::from_json(&giant).unwrap();
@@ -200,7 +200,7 @@ fn tower_configurations() {
         "init_values": 1e-5, "ref_feat_shape": null, "drop_path_rate": 0.1, "global_pool": "avg", "class_token": false });
     let other = large(other).unwrap();
     assert_eq!((other.spec.patches(), other.tokens(), other.head_dim(), other.mlp_width), (196, 196, 24, 240));
-    assert!(other.layer_scale && !other.post_norm && other.rotary.unwrap().reference == [24, 24]);
+    assert!(other.layer_scale == Some(0.1) && !other.post_norm && other.rotary.unwrap().reference == [24, 24]);
 
     for (key, value) in [
         ("swiglu_mlp", json!(true)),
