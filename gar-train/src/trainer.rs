@@ -260,7 +260,7 @@ impl Trainer {
             let (loss, reading) = Reading::of(model, tape, &scene, &sample.conversations)?;
             if !self.probes.heads.is_empty() && config.states {
                 self.probes.slots(k, tape, weights, &reading.crops(model)?, &mut probed)?;
-                self.probes.facts("names", k, tape, weights, &reading.names(model)?, facts, &mut probed)?;
+                self.probes.facts("names", k, tape, weights, &reading.names(model, tape)?, facts, &mut probed)?;
             }
             loss
         };
