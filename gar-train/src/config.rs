@@ -193,6 +193,8 @@ mod tests {
             (format!("{PLAIN}freeze = ['eyes']\n"), "eyes"),
             (PLAIN.replace("steps = 10", "steps = 0"), "steps"),
             (PLAIN.replace("data = 'd.jsonl'", ""), "data"),
+            (format!("scenes = {{}}\n{PLAIN}"), "both"),
+            (PLAIN.replace("data = 'd.jsonl'", "scenes = { size = 56, colour = 3 }"), "colour"),
             ("[".into(), "line 1"),
         ] {
             let error = read(&text).unwrap_err().to_string();

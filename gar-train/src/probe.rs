@@ -80,13 +80,6 @@ pub(crate) struct Probes {
     pub(crate) slots: usize,
 }
 
-/// Losses of probes: weighted terms to be added to the answers', and how the heads did.
-#[derive(Default)]
-pub(crate) struct Probed {
-    pub(crate) terms: Vec<(Tensor, f32)>,
-    pub(crate) tallies: Tallies,
-}
-
 /// Decoder states, and which of them belong to whom.
 pub(crate) struct States {
     /// [n, D].
@@ -111,100 +104,99 @@ impl Probes {
         let slots = states.then(|| zeros(SLOTS, SLOTS, self.slots));
         facts.chain(slots).collect()
     }
+}
+
+/// Probes at work on one sample.
+pub(crate) struct Prober<'a> {
+    probes: &'a Probes,
+    weights: &'a Parameters,
+    kernels: &'a Kernels,
+    tape: &'a Tape,
+    facts: &'a [Fact],
+    /// Losses, each with the weight that makes the terms of a probe a mean.
+    pub(crate) terms: Vec<(Tensor, f32)>,
+    pub(crate) tallies: Tallies,
+}
+
+impl<'a> Prober<'a> {
+    pub(crate) fn new(
+        probes: &'a Probes,
+        weights: &'a Parameters,
+        kernels: &'a Kernels,
+        tape: &'a Tape,
+        facts: &'a [Fact],
+    ) -> Self {
+        Self { probes, weights, kernels, tape, facts, terms: Vec::new(), tallies: Tallies::new() }
+    }
 
     /// The probe of crop features.
-    pub(crate) fn crops(
-        &self,
-        k: &Kernels,
-        tape: &Tape,
-        weights: &Parameters,
-        scene: &Scene,
-        facts: &[Fact],
-        probed: &mut Probed,
-    ) -> Result<()> {
-        let mut means = Vec::new();
+    pub(crate) fn crops(&mut self, scene: &Scene) -> Result<()> {
+        let (mut means, mut slots, mut width) = (Vec::new(), Vec::new(), 0);
         for (slot, crop) in scene.crops() {
-            let (rows, width) = crop.as_rows();
-            let spec = PoolSpec { grid: [rows, 1], window: 1 };
+            let (rows, columns) = crop.as_rows();
+            // Crop features are a square.
             let side = rows.isqrt();
-            let spec = if side * side == rows { PoolSpec { grid: [side, side], window: side } } else { spec };
-            means.push((slot, k.pool.average_pool(&crop.reshape(&[1, rows, width])?, &spec)?));
+            let spec = PoolSpec { grid: [side, side], window: side };
+            means.push(self.kernels.pool.average_pool(&crop.reshape(&[1, rows, columns])?, &spec)?);
+            slots.push(slot);
+            width = columns;
         }
-        let slots = means.iter().map(|(slot, _)| *slot).collect();
-        let tensors: Vec<Tensor> = means.into_iter().map(|(_, mean)| mean).collect();
-        let Some((rows, width)) = tensors.first().map(Tensor::as_rows) else { return Ok(()) };
-        let rows = tape.join(&tensors, &[rows * tensors.len(), width])?;
-        self.facts("crops", k, tape, weights, &States { rows, slots }, facts, probed)
+        if means.is_empty() {
+            return Ok(());
+        }
+        let rows = self.tape.join(&means, &[means.len(), width])?;
+        self.learn_facts("crops", &States { rows, slots })
     }
 
-    /// The heads of a probe: each learns the facts of its kind from the rows of their regions.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn facts(
-        &self,
-        probe: &str,
-        k: &Kernels,
-        tape: &Tape,
-        weights: &Parameters,
-        states: &States,
-        facts: &[Fact],
-        probed: &mut Probed,
-    ) -> Result<()> {
-        let mut terms = Vec::with_capacity(self.heads.len());
-        for (at, head) in self.heads.iter().enumerate() {
-            let class = |slot| facts.iter().find(|fact| (fact.head, fact.slot) == (at, slot)).map(|fact| fact.class);
-            let known = states.slots.iter().enumerate();
-            let (index, classes): (Vec<u32>, Vec<u32>) =
-                known.filter_map(|(row, &slot)| Some((row as u32, class(slot)?))).unzip();
-            if !index.is_empty() {
-                let rows = k.rows.gather(&states.rows, &index)?;
-                terms.push(learn(k, tape, weights, (probe, head.name), &rows, &classes, &mut probed.tallies)?);
-            }
-        }
-        let share = 1.0 / terms.len().max(1) as f32;
-        probed.terms.extend(terms.into_iter().map(|(term, rows)| (term, share / rows as f32)));
-        Ok(())
-    }
-
-    /// The probe of slots.
-    pub(crate) fn slots(
-        &self,
-        k: &Kernels,
-        tape: &Tape,
-        weights: &Parameters,
-        states: &States,
-        probed: &mut Probed,
-    ) -> Result<()> {
+    /// The probe of slots, given the states at crop tokens.
+    pub(crate) fn slots(&mut self, states: &States) -> Result<()> {
         if states.slots.is_empty() {
             return Ok(());
         }
         let classes: Vec<u32> = states.slots.iter().map(|&slot| slot as u32).collect();
-        let (term, rows) = learn(k, tape, weights, (SLOTS, SLOTS), &states.rows, &classes, &mut probed.tallies)?;
-        probed.terms.push((term, 1.0 / rows as f32));
+        let term = self.learn(SLOTS, SLOTS, &states.rows, &classes)?;
+        self.terms.push((term, 1.0 / classes.len() as f32));
         Ok(())
     }
-}
 
-/// Cross-entropy of one head on some rows, summed, and how many rows there were.
-fn learn(
-    k: &Kernels,
-    tape: &Tape,
-    weights: &Parameters,
-    (probe, head): (&str, &str),
-    rows: &Tensor,
-    classes: &[u32],
-    tallies: &mut Tallies,
-) -> Result<(Tensor, usize)> {
-    let name = weight(probe, head);
-    let weight = weights.get(&name).ok_or_else(|| Error::NoProbe { name: name.clone() })?;
-    let logits = k.matmul.matmul(rows, weight, Default::default())?;
-    let tally = tallies.entry(format!("{probe}.{head}")).or_default();
-    let width = logits.as_rows().1;
-    for (row, &class) in logits.to_f32_vec()?.chunks_exact(width.max(1)).zip(classes) {
-        let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i as u32);
-        tally.right += u64::from(best == Some(class));
-        tally.of += 1;
+    /// The probe of names, given the states at them.
+    pub(crate) fn names(&mut self, states: &States) -> Result<()> {
+        self.learn_facts("names", states)
     }
-    Ok((tape.cross_entropy(&logits, classes)?, classes.len()))
+
+    /// Each head learns the facts of its kind from the rows of their regions.
+    fn learn_facts(&mut self, probe: &str, states: &States) -> Result<()> {
+        let mut terms = Vec::with_capacity(self.probes.heads.len());
+        for (at, head) in self.probes.heads.iter().enumerate() {
+            let class =
+                |slot| self.facts.iter().find(|fact| (fact.head, fact.slot) == (at, slot)).map(|fact| fact.class);
+            let known = states.slots.iter().enumerate();
+            let (index, classes): (Vec<u32>, Vec<u32>) =
+                known.filter_map(|(row, &slot)| Some((row as u32, class(slot)?))).unzip();
+            if !index.is_empty() {
+                let rows = self.kernels.rows.gather(&states.rows, &index)?;
+                terms.push((self.learn(probe, head.name, &rows, &classes)?, classes.len()));
+            }
+        }
+        let share = 1.0 / terms.len().max(1) as f32;
+        self.terms.extend(terms.into_iter().map(|(term, rows)| (term, share / rows as f32)));
+        Ok(())
+    }
+
+    /// Cross-entropy of one head on some rows, summed.
+    fn learn(&mut self, probe: &str, head: &str, rows: &Tensor, classes: &[u32]) -> Result<Tensor> {
+        let name = weight(probe, head);
+        let weight = self.weights.get(&name).ok_or_else(|| Error::NoProbe { name: name.clone() })?;
+        let logits = self.kernels.matmul.matmul(rows, weight, Default::default())?;
+        let tally = self.tallies.entry(format!("{probe}.{head}")).or_default();
+        let width = logits.as_rows().1;
+        for (row, &class) in logits.to_f32_vec()?.chunks_exact(width.max(1)).zip(classes) {
+            let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i as u32);
+            tally.right += u64::from(best == Some(class));
+            tally.of += 1;
+        }
+        Ok(self.tape.cross_entropy(&logits, classes)?)
+    }
 }
 
 fn weight(probe: &str, head: &str) -> String {

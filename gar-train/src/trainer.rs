@@ -12,7 +12,7 @@ use crate::{
     Error, Gradients, Head, Loss, Moments, Parameters, Result, RunConfig, Sample, Samples, Tallies, Tally, Tape,
     objective::{self, Reading},
     optimizer::{adamw, norm},
-    probe::{Probed, Probes},
+    probe::{Prober, Probes},
 };
 
 /// What one step came to.
@@ -249,29 +249,29 @@ impl Trainer {
     /// The loss of a sample with that of its probes. Only the answers' part is told.
     fn loss(&self, model: &GarModel, tape: &Tape, sample: &Sample, step: u64) -> Result<(Loss, Tallies)> {
         let scene = model.scene(&sample.image, &sample.regions)?;
-        let (k, config, weights, facts) = (model.kernels(), self.config.probes, &self.parameters, &sample.facts);
-        let mut probed = Probed::default();
-        if !self.probes.heads.is_empty() {
-            self.probes.crops(k, tape, weights, &scene, facts, &mut probed)?;
+        let (config, probed) = (self.config.probes, !self.probes.heads.is_empty());
+        let mut prober = Prober::new(&self.probes, &self.parameters, model.kernels(), tape, &sample.facts);
+        if probed {
+            prober.crops(&scene)?;
         }
-        let mut loss = if !self.probes.heads.is_empty() && step <= config.alone {
+        let mut loss = if probed && step <= config.alone {
             Loss { sum: 0.0, tokens: 1, node: tape.weighted_sum(&[])? }
         } else {
             let (loss, reading) = Reading::of(model, tape, &scene, &sample.conversations)?;
-            if !self.probes.heads.is_empty() && config.states {
-                self.probes.slots(k, tape, weights, &reading.crops(model)?, &mut probed)?;
-                self.probes.facts("names", k, tape, weights, &reading.names(model, tape)?, facts, &mut probed)?;
+            if probed && config.states {
+                prober.slots(&reading.crops(model)?)?;
+                prober.names(&reading.names(model, tape)?)?;
             }
             loss
         };
-        if !probed.terms.is_empty() {
+        if probed {
             // The trainer divides by the answers' tokens; means of probes are to weigh as those of answers do.
             let weight = config.weight as f32 * loss.tokens as f32;
             let mut terms = vec![(loss.node, 1.0)];
-            terms.extend(probed.terms.into_iter().map(|(term, share)| (term, share * weight)));
+            terms.extend(prober.terms.into_iter().map(|(term, share)| (term, share * weight)));
             loss.node = tape.weighted_sum(&terms)?;
         }
-        Ok((loss, probed.tallies))
+        Ok((loss, prober.tallies))
     }
 
     /// The loss and the gradients of the sample at a position.

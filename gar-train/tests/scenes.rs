@@ -1,0 +1,74 @@
+//! Drawn scenes as samples for `models/gar-mini`: its tokenizer knows every word, and facts are what the scenes state.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+use std::path::{Path, PathBuf};
+
+use gar_core::{GarModel, Said};
+use gar_data::scene::{SceneConfig, SceneGenerator, Split, vocabulary};
+use gar_train::{DrawnScenes, Samples, ScenesConfig, TrainFile};
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/gar-mini")
+}
+
+fn scenes(config: &ScenesConfig) -> (GarModel, DrawnScenes) {
+    let model = GarModel::open(directory()).unwrap().load().unwrap();
+    let scenes = DrawnScenes::new(config, &model, 3, Split::Train).unwrap();
+    (model, scenes)
+}
+
+#[test]
+fn the_tokenizer_is_that_of_the_scenes_words() {
+    let text = std::fs::read(directory().join("tokenizer.json")).unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(found, vocabulary::tokenizer(5), "write it anew with gar-data's example `word_tokenizer`");
+}
+
+#[test]
+fn every_word_is_known_and_every_answer_comes_back() {
+    let (model, scenes) = scenes(&ScenesConfig::default());
+    let tokenizer = model.tokenizer();
+    let unknown = tokenizer.id_of(vocabulary::SPECIAL[0]).unwrap();
+    for position in 0..200 {
+        for exchange in scenes.sample(position).unwrap().conversations.into_iter().flatten() {
+            let Said::Verbatim(text) = &exchange.said else { panic!("not as prepared") };
+            let ids = tokenizer.encode(&format!("{text}{}", exchange.answer), false).unwrap();
+            assert!(!ids.contains(&unknown), "{text} {}", exchange.answer);
+            let ids = tokenizer.encode(&exchange.answer, false).unwrap();
+            assert_eq!(tokenizer.decode(&ids).unwrap(), exchange.answer);
+        }
+    }
+}
+
+#[test]
+fn facts_are_those_of_the_scenes() {
+    let (_, scenes) = scenes(&ScenesConfig::default());
+    let heads = scenes.heads();
+    let color = heads.iter().position(|head| head.name == "color").unwrap();
+    let generator = SceneGenerator::new(SceneConfig::default(), 3, Split::Train).unwrap();
+    let mut colors = 0;
+    for position in 0..50 {
+        let (sample, scene) = (scenes.sample(position).unwrap(), generator.scene(position).unwrap());
+        assert_eq!(sample.regions.slots(), scene.regions.slots());
+        assert!(sample.facts.iter().all(|fact| (fact.class as usize) < heads[fact.head].classes));
+        for fact in sample.facts.iter().filter(|fact| fact.head == color) {
+            let look = *scene.object(fact.slot).unwrap().kind.look().unwrap();
+            assert_eq!(fact.class as usize, look.color.index());
+            colors += 1;
+        }
+    }
+    assert!(colors > 50);
+}
+
+#[test]
+fn configurations_without_sense_are_refused() {
+    let model = GarModel::open(directory()).unwrap().load().unwrap();
+    let bad = ScenesConfig { regions: Some([0; 5]), ..ScenesConfig::default() };
+    let error = DrawnScenes::new(&bad, &model, 1, Split::Train).unwrap_err().to_string();
+    assert!(error.contains("regions"), "{error}");
+}
+
+#[test]
+fn the_recipe_of_gar_mini_is_one_the_trainer_reads() {
+    let file = TrainFile::read(&directory().join("train.toml")).unwrap();
+    assert!(file.scenes.is_some() && file.fresh.is_some() && file.run.probes.weight > 0.0);
+}
