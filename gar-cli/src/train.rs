@@ -7,7 +7,7 @@ use gar_core::GarModel;
 use gar_core::kernels::Weights;
 use gar_data::scene::Split;
 use gar_train::{
-    DrawnScenes, EvaluationConfig, Recorded, Sample, Samples, StepReport, Tallies, Tally, TrainFile, Trainer,
+    DrawnScenes, EvaluationConfig, Recorded, RunConfig, Sample, Samples, StepReport, Tallies, Tally, TrainFile, Trainer,
 };
 
 use crate::error::{Error, Result};
@@ -28,22 +28,37 @@ pub(crate) struct TrainArgs {
 
 pub(crate) fn run(args: &TrainArgs, console: &Console) -> Result<()> {
     let file = TrainFile::read(&args.config)?;
-    let start = file.start()?;
-    let model = GarModel::open(&start)?.with_progress(console.bars()).load()?;
-    let samples = samples(&file, &model)?;
+    let mut start = file.start()?;
+    for (run, out) in file.runs() {
+        start = one(&file, run, &start, &out, args.restart, console)?;
+    }
+    Ok(())
+}
+
+/// One run, from the model in `start`; gives the folder of its model.
+fn one(
+    file: &TrainFile,
+    run: &RunConfig,
+    start: &Path,
+    out: &Path,
+    restart: bool,
+    console: &Console,
+) -> Result<PathBuf> {
+    let model = GarModel::open(start)?.with_progress(console.bars()).load()?;
+    let samples = samples(file, &model)?;
     let evaluation = match &file.evaluation {
-        Some(evaluation) => Some((held_out(&file, evaluation, &model)?, evaluation.every)),
+        Some(evaluation) => Some((held_out(file, evaluation, &model)?, evaluation.every)),
         None => None,
     };
-    let trainer = Trainer::new(model, &Weights::open(&start)?, file.run.clone())?;
+    let trainer = Trainer::new(model, &Weights::open(start)?, run.clone())?;
     let mut trainer = trainer.with_probes(samples.heads())?;
-    if !args.restart && trainer.resume(&file.out)? {
+    if !restart && trainer.resume(out)? {
         console.note(&format!("goes on after step {}", trainer.steps_done()));
     }
-    let every = (file.run.steps / LINES).max(1);
-    let curve = file.out.join("loss.svg");
+    let every = (run.steps / LINES).max(1);
+    let curve = out.join("loss.svg");
     let mut probes = Tallies::new();
-    trainer.run(samples.as_ref(), &file.out, &mut |trainer, report| {
+    trainer.run(samples.as_ref(), out, &mut |trainer, report| {
         for (head, tally) in &report.probes {
             let all = probes.entry(head.clone()).or_default();
             *all = Tally { right: all.right + tally.right, of: all.of + tally.of };
@@ -63,10 +78,10 @@ pub(crate) fn run(args: &TrainArgs, console: &Console) -> Result<()> {
         Ok(())
     })?;
     write(&curve, &trainer.history().svg())?;
-    let out = file.out.join("model");
-    trainer.export(&file.model, &out)?;
+    let out = out.join("model");
+    trainer.export(start, &out)?;
     console.note(&format!("model: {}\nloss curve: {}", out.display(), curve.display()));
-    Ok(())
+    Ok(out)
 }
 
 /// What a run trains on.

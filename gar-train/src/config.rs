@@ -3,7 +3,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, OptimizerConfig, Part, ProbeConfig, Result, ScenesConfig, checkpoint::copy_all_but_weights, fresh};
+use crate::{
+    Error, OptimizerConfig, Part, ProbeConfig, Result, ScenesConfig, Weigh, checkpoint::copy_all_but_weights, fresh,
+};
 
 /// Settings of a run; they are saved with it, and a run resumes only under the same ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub struct RunConfig {
     /// Parts that stay as they are.
     #[serde(default)]
     pub freeze: Vec<Part>,
+    /// What weighs the same in the loss of the answers.
+    #[serde(default)]
+    pub weigh: Weigh,
     /// Linear probes beside the answers; none where nothing is said.
     #[serde(default)]
     pub probes: ProbeConfig,
@@ -52,6 +57,7 @@ impl RunConfig {
             at_once: at_once(),
             checkpoint_every: checkpoint_every(),
             freeze: Vec::new(),
+            weigh: Weigh::default(),
             probes: ProbeConfig::default(),
             optimizer: OptimizerConfig::default(),
         }
@@ -94,6 +100,9 @@ pub struct TrainFile {
     pub seed: u64,
     /// The run.
     pub run: RunConfig,
+    /// Runs behind it. Each begins with the model of the one before, with new probes and the optimiser's state at zero.
+    #[serde(default)]
+    pub then: Vec<RunConfig>,
     /// Losses on other samples while training.
     #[serde(default)]
     pub evaluation: Option<EvaluationConfig>,
@@ -122,7 +131,7 @@ impl TrainFile {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let wrong = |reason: String| Error::Config { path: path.to_path_buf(), reason };
         let mut file: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        if let Some(reason) = file.run.fault() {
+        if let Some(reason) = std::iter::once(&file.run).chain(&file.then).find_map(RunConfig::fault) {
             return Err(wrong(reason));
         }
         if file.evaluation.as_ref().is_some_and(|evaluation| evaluation.every == 0) {
@@ -146,6 +155,13 @@ impl TrainFile {
             *path = folder.join(&*path);
         }
         Ok(file)
+    }
+
+    /// Every run in order and the folder of its checkpoints, which is `out` itself where there is one run.
+    pub fn runs(&self) -> Vec<(&RunConfig, PathBuf)> {
+        let all = std::iter::once(&self.run).chain(&self.then).enumerate();
+        let folder = |at| if self.then.is_empty() { self.out.clone() } else { self.out.join(format!("run-{at}")) };
+        all.map(|(at, run)| (run, folder(at + 1))).collect()
     }
 
     /// The checkpoint directory to begin with: [`model`](Self::model), or with [`fresh`](Self::fresh) a directory under
@@ -185,6 +201,15 @@ mod tests {
     }
 
     #[test]
+    fn runs_follow_each_other_in_folders_of_their_own() {
+        assert_eq!(read(PLAIN).unwrap().runs(), [(&RunConfig::new(10), PathBuf::from("/o"))]);
+        let file = read(&format!("{PLAIN}[[then]]\nsteps = 3\nweigh = 'conversations'\n")).unwrap();
+        let second = RunConfig { weigh: Weigh::Conversations, ..RunConfig::new(3) };
+        let expected = [(&RunConfig::new(10), "/o/run-1".into()), (&second, "/o/run-2".into())];
+        assert_eq!(file.runs(), expected);
+    }
+
+    #[test]
     fn what_a_file_may_not_say_is_named() {
         for (text, named) in [
             (format!("{PLAIN}stesp = 3\n"), "stesp"),
@@ -192,6 +217,7 @@ mod tests {
             (format!("{PLAIN}[evaluation]\ndata = 'x'\nevery = 0\n"), "evaluation.every"),
             (format!("{PLAIN}freeze = ['eyes']\n"), "eyes"),
             (PLAIN.replace("steps = 10", "steps = 0"), "steps"),
+            (format!("{PLAIN}[[then]]\nsteps = 3\nbatch = 0\n"), "batch"),
             (PLAIN.replace("data = 'd.jsonl'", ""), "data"),
             (format!("scenes = {{}}\n{PLAIN}"), "both"),
             (PLAIN.replace("data = 'd.jsonl'", "scenes = { size = 56, colour = 3 }"), "colour"),

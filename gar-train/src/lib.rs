@@ -42,7 +42,7 @@ mod trainer;
 
 pub use config::{EvaluationConfig, RunConfig, TrainFile};
 pub use error::{Error, Result};
-pub use objective::{Loss, loss};
+pub use objective::{Loss, Weigh, loss};
 pub use optimizer::{Moments, OptimizerConfig, adamw, norm};
 pub use parameters::{Parameters, Part};
 pub use probe::{Fact, Head, ProbeConfig, Tallies, Tally};

@@ -1,5 +1,6 @@
 //! The loss of a sample: cross-entropy of what the assistant says (SPEC §10).
 use gar_core::{Exchange, GarModel, Scene, Transcript, kernels::Tensor, llm::Sequence, prompt::prompt_name};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, Sample, Tape, probe::States};
 
@@ -13,6 +14,17 @@ pub struct Loss {
     pub node: Tensor,
 }
 
+/// What weighs the same in the mean loss of a step's answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weigh {
+    /// Each token, as in the paper: long answers say most.
+    #[default]
+    Tokens,
+    /// Each conversation of a picture: a letter is learnt as a caption is.
+    Conversations,
+}
+
 /// Conversations that are read together. They are sorted by length, so that few tokens are padding.
 const TOGETHER: usize = 4;
 
@@ -22,7 +34,7 @@ const TOGETHER: usize = 4;
 /// longest. Padding stands behind what counts, and attention is causal, so it has no influence.
 pub fn loss(model: &GarModel, tape: &Tape, sample: &Sample) -> Result<Loss> {
     let scene = model.scene(&sample.image, &sample.regions)?;
-    Ok(Reading::of(model, tape, &scene, &sample.conversations)?.0)
+    Ok(Reading::of(model, tape, &scene, &sample.conversations, Weigh::Tokens)?.0)
 }
 
 /// What the decoder made of a sample, for probes.
@@ -47,23 +59,27 @@ struct Block {
 }
 
 impl Block {
-    /// The positions of each part that are no padding: conversation, position, row of `states`.
-    fn places<'t>(&'t self, transcripts: &'t [Transcript]) -> impl Iterator<Item = (&'t Transcript, usize, u32)> {
-        self.members.iter().enumerate().flat_map(move |(at, &member)| {
-            let end = transcripts[member].ids.len().min(self.start + self.rest);
-            let row = move |position: usize| (at * self.rest + position - self.start) as u32;
-            (self.start..end).map(move |position| (&transcripts[member], position, row(position)))
-        })
+    /// The positions of a part that are no padding: conversation, position, row of `states`.
+    fn places<'t>(
+        &'t self,
+        transcripts: &'t [Transcript],
+        part: usize,
+    ) -> impl Iterator<Item = (&'t Transcript, usize, u32)> {
+        let transcript = &transcripts[self.members[part]];
+        let end = transcript.ids.len().min(self.start + self.rest);
+        let row = move |position: usize| (part * self.rest + position - self.start) as u32;
+        (self.start..end).map(move |position| (transcript, position, row(position)))
     }
 }
 
 impl Reading {
-    /// Reads the conversations about a scene.
+    /// Reads the conversations about a scene. The loss is told as the sum that it is; `weigh` is for its gradient.
     pub(crate) fn of(
         model: &GarModel,
         tape: &Tape,
         scene: &Scene,
         conversations: &[Vec<Exchange>],
+        weigh: Weigh,
     ) -> Result<(Loss, Self)> {
         if conversations.is_empty() || conversations.iter().any(Vec::is_empty) {
             return Err(Error::NoAnswers);
@@ -89,15 +105,19 @@ impl Reading {
         let read = |members: &[usize]| read(model, scene, first.as_ref(), &transcripts, members, shared);
         let rests = order.chunks(TOGETHER).map(read).collect::<Result<Vec<_>>>()?;
         let reading = Self { transcripts, prefix, rests };
-        let losses = reading.last().iter().map(|block| reading.finish(model, tape, block));
-        let losses = losses.collect::<Result<Vec<_>>>()?;
-        let nodes: Vec<(Tensor, f32)> = losses.iter().map(|loss| (loss.node.clone(), 1.0)).collect();
-        let loss = Loss {
-            sum: losses.iter().map(|loss| loss.sum).sum(),
-            tokens: losses.iter().map(|loss| loss.tokens).sum(),
-            node: tape.weighted_sum(&nodes)?,
+        let mut losses = Vec::new();
+        for block in reading.last() {
+            reading.finish(model, tape, block, &mut losses)?;
+        }
+        let tokens: usize = losses.iter().map(|loss| loss.tokens).sum();
+        let share = tokens as f32 / losses.len() as f32;
+        let weight = |loss: &Loss| match weigh {
+            Weigh::Tokens => 1.0,
+            Weigh::Conversations => share / loss.tokens.max(1) as f32,
         };
-        Ok((loss, reading))
+        let nodes: Vec<(Tensor, f32)> = losses.iter().map(|loss| (loss.node.clone(), weight(loss))).collect();
+        let sum = losses.iter().map(|loss| loss.sum).sum();
+        Ok((Loss { sum, tokens, node: tape.weighted_sum(&nodes)? }, reading))
     }
 
     /// The blocks that hold answers.
@@ -105,21 +125,29 @@ impl Reading {
         if self.rests.is_empty() { std::slice::from_ref(&self.prefix) } else { &self.rests }
     }
 
-    /// The loss of a block's answers.
-    fn finish(&self, model: &GarModel, tape: &Tape, block: &Block) -> Result<Loss> {
-        let (mut rows, mut targets) = (Vec::new(), Vec::new());
-        for (transcript, position, row) in block.places(&self.transcripts) {
-            // The state before a token chooses it.
-            if transcript.answers.iter().any(|answer| answer.contains(&(position + 1))) {
-                rows.push(row);
-                targets.push(transcript.ids[position + 1]);
+    /// The loss of the answers of each conversation in a block.
+    fn finish(&self, model: &GarModel, tape: &Tape, block: &Block, losses: &mut Vec<Loss>) -> Result<()> {
+        let (mut rows, mut targets, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        for part in 0..block.members.len() {
+            for (transcript, position, row) in block.places(&self.transcripts, part) {
+                // The state before a token chooses it.
+                if transcript.answers.iter().any(|answer| answer.contains(&(position + 1))) {
+                    rows.push(row);
+                    targets.push(transcript.ids[position + 1]);
+                }
             }
+            ends.push(rows.len());
         }
         let k = model.kernels();
         let logits = model.decoder().logits(k, &k.rows.gather(&block.states, &rows)?)?;
-        let node = tape.cross_entropy(&logits, &targets)?;
-        let sum = node.to_f32_vec()?.first().copied().map_or(f64::NAN, f64::from);
-        Ok(Loss { sum, tokens: targets.len(), node })
+        let mut start = 0;
+        for end in ends {
+            let node = tape.cross_entropy(&logits.rows(start..end)?, &targets[start..end])?;
+            let sum = node.to_f32_vec()?.first().copied().map_or(f64::NAN, f64::from);
+            losses.push(Loss { sum, tokens: end - start, node });
+            start = end;
+        }
+        Ok(())
     }
 
     /// The states at crop tokens.
@@ -139,7 +167,8 @@ impl Reading {
         let (mut rows, mut slots) = (Vec::new(), Vec::new());
         for block in self.last() {
             let mut index = Vec::new();
-            for (transcript, position, row) in block.places(&self.transcripts) {
+            let places = (0..block.members.len()).flat_map(|part| block.places(&self.transcripts, part));
+            for (transcript, position, row) in places {
                 let named = tokens.iter().find(|(_, token)| *token == transcript.ids[position]);
                 if let Some((slot, _)) = named.filter(|_| position >= begin) {
                     index.push(row);
@@ -198,5 +227,51 @@ fn too_long(error: gar_core::Error) -> Error {
     match error {
         gar_core::Error::ContextFull { context, tokens } => Error::TooLong { context, tokens },
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use gar_core::{
+        Said,
+        prompt::{Mask, RegionSet},
+        vision::Image,
+    };
+
+    use super::*;
+
+    #[test]
+    fn conversations_may_weigh_the_same() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+        let model = GarModel::open(fixtures.join("tile42")).unwrap().load().unwrap();
+        let image = Image::open(fixtures.join("images/tiny.png")).unwrap();
+        let mask = Mask::from_box(image.width(), image.height(), [0.0, 0.0, 2.0, 2.0]).unwrap();
+        let said = || Said::Question("What is <Prompt0>?".into());
+        let conversations: Vec<Vec<Exchange>> = ["A.", "A long answer of many words.", "Thing"]
+            .map(|answer| vec![Exchange { said: said(), answer: answer.into() }])
+            .into();
+        let read = |conversations: &[Vec<Exchange>], weigh| {
+            let (kernels, tape) = Tape::wrap(model.kernels().clone());
+            let model = model.with_kernels(kernels);
+            let scene = model.scene(&image, &RegionSet::numbered([mask.clone()]).unwrap()).unwrap();
+            let loss = Reading::of(&model, &tape, &scene, conversations, weigh).unwrap().0;
+            (loss.sum, loss.tokens as f64, f64::from(loss.node.to_f32_vec().unwrap()[0]))
+        };
+        let alone: Vec<_> = conversations.iter().map(|c| read(std::slice::from_ref(c), Weigh::Conversations)).collect();
+        // Sums of a few dozen f32 terms, in another order.
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-4 * b.abs(), "{a} {b}");
+        for &(sum, _, node) in &alone {
+            near(node, sum);
+        }
+        let tokens: f64 = alone.iter().map(|(_, tokens, _)| tokens).sum();
+        let sum: f64 = alone.iter().map(|(sum, ..)| sum).sum();
+        let mean_of_means = alone.iter().map(|(sum, tokens, _)| sum / tokens).sum::<f64>() / 3.0;
+        let (all, count, node) = read(&conversations, Weigh::Conversations);
+        near(all, sum);
+        assert_eq!(count, tokens);
+        near(node / tokens, mean_of_means);
+        near(read(&conversations, Weigh::Tokens).2, sum);
     }
 }

@@ -257,7 +257,7 @@ impl Trainer {
         let mut loss = if probed && step <= config.alone {
             Loss { sum: 0.0, tokens: 1, node: tape.weighted_sum(&[])? }
         } else {
-            let (loss, reading) = Reading::of(model, tape, &scene, &sample.conversations)?;
+            let (loss, reading) = Reading::of(model, tape, &scene, &sample.conversations, self.config.weigh)?;
             if probed && config.states {
                 prober.slots(&reading.crops(model)?)?;
                 prober.names(&reading.names(model, tape)?)?;
