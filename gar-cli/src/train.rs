@@ -45,7 +45,7 @@ fn one(
     console: &Console,
 ) -> Result<PathBuf> {
     let model = GarModel::open(start)?.with_progress(console.bars()).load()?;
-    let samples = samples(file, &model)?;
+    let samples = samples(file, run, &model)?;
     let evaluation = match &file.evaluation {
         Some(evaluation) => Some((held_out(file, evaluation, &model)?, evaluation.every)),
         None => None,
@@ -85,11 +85,11 @@ fn one(
 }
 
 /// What a run trains on.
-fn samples(file: &TrainFile, model: &GarModel) -> Result<Box<dyn Samples>> {
+fn samples(file: &TrainFile, run: &RunConfig, model: &GarModel) -> Result<Box<dyn Samples>> {
     Ok(match (&file.data, &file.scenes) {
         (Some(data), _) => Box::new(Recorded::open(data, model, file.seed)?),
         (None, scenes) => {
-            let scenes = scenes.clone().unwrap_or_default();
+            let scenes = run.scenes.clone().or_else(|| scenes.clone()).unwrap_or_default();
             Box::new(DrawnScenes::new(&scenes, model, file.seed, Split::Train)?)
         }
     })

@@ -465,6 +465,17 @@ fn questions_about_empty_slots_are_as_frequent_as_in_the_paper() {
 }
 
 #[test]
+fn questions_have_the_form_that_is_asked_for() {
+    for (choice_percent, form) in [(0, Form::Open), (100, Form::MultipleChoice)] {
+        let config = SceneConfig { choice_percent, ..SceneConfig::default() };
+        let generator = SceneGenerator::new(config, 2, Split::Train).unwrap();
+        let asked = (0..30).flat_map(|index| generator.scene(index).unwrap().questions);
+        let colors: Vec<_> = asked.filter(|question| question.category == Category::Color).collect();
+        assert!(!colors.is_empty() && colors.iter().all(|question| question.form == form));
+    }
+}
+
+#[test]
 fn configurations_out_of_range_are_refused() {
     let usual = SceneConfig::default;
     for (config, key) in [
@@ -476,6 +487,7 @@ fn configurations_out_of_range_are_refused() {
         // Two slots have no room for three regions.
         (SceneConfig { prompt_slots: 2, regions: [0, 0, 1, 0, 0], ..usual() }, "regions"),
         (SceneConfig { absent_percent: 101, ..usual() }, "absent_percent"),
+        (SceneConfig { choice_percent: 101, ..usual() }, "choice_percent"),
     ] {
         let error = SceneGenerator::new(config, 0, Split::Train).unwrap_err();
         assert!(error.to_string().starts_with(&format!("{key}: expected ")), "{error}");

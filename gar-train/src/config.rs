@@ -25,6 +25,9 @@ pub struct RunConfig {
     /// Parts that stay as they are.
     #[serde(default)]
     pub freeze: Vec<Part>,
+    /// Drawn scenes of this run, in place of those of the [`TrainFile`].
+    #[serde(default)]
+    pub scenes: Option<ScenesConfig>,
     /// What weighs the same in the loss of the answers.
     #[serde(default)]
     pub weigh: Weigh,
@@ -57,6 +60,7 @@ impl RunConfig {
             at_once: at_once(),
             checkpoint_every: checkpoint_every(),
             freeze: Vec::new(),
+            scenes: None,
             weigh: Weigh::default(),
             probes: ProbeConfig::default(),
             optimizer: OptimizerConfig::default(),
@@ -146,6 +150,9 @@ impl TrainFile {
             }
         };
         either("", file.data.is_some(), file.scenes.is_some())?;
+        if file.data.is_some() && std::iter::once(&file.run).chain(&file.then).any(|run| run.scenes.is_some()) {
+            return Err(wrong("a run's `scenes`: expected none beside `data`, found both".into()));
+        }
         if let Some(evaluation) = &file.evaluation {
             either("`evaluation`: ", evaluation.data.is_some(), evaluation.scenes.is_some())?;
         }
@@ -217,6 +224,7 @@ mod tests {
             (format!("{PLAIN}[evaluation]\ndata = 'x'\nevery = 0\n"), "evaluation.every"),
             (format!("{PLAIN}freeze = ['eyes']\n"), "eyes"),
             (PLAIN.replace("steps = 10", "steps = 0"), "steps"),
+            (format!("{PLAIN}[run.scenes]\nquestions = 3\n"), "both"),
             (format!("{PLAIN}[[then]]\nsteps = 3\nbatch = 0\n"), "batch"),
             (PLAIN.replace("data = 'd.jsonl'", ""), "data"),
             (format!("scenes = {{}}\n{PLAIN}"), "both"),

@@ -2,7 +2,7 @@
 use gar_core::{Exchange, GarModel, Said};
 use gar_data::scene::{Color, Kind, Material, Nature, Object, Question, Scene, SceneConfig, SceneGenerator};
 use gar_data::scene::{Shape, Size, Split, Texture};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Fact, Head, Result, Sample, Samples};
 
@@ -27,7 +27,7 @@ const HEADS: [Head; 11] = [
 ];
 
 /// Which drawn scenes to train on. Absent keys are those of [`SceneConfig`].
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScenesConfig {
     /// Side of the pictures in pixels.
@@ -38,6 +38,8 @@ pub struct ScenesConfig {
     pub regions: Option<[u32; 5]>,
     /// Questions a scene, at most.
     pub questions: Option<usize>,
+    /// How many of a hundred questions are multiple choice, where they may be.
+    pub choice_percent: Option<u32>,
 }
 
 /// An endless stream of drawn scenes.
@@ -61,6 +63,7 @@ impl DrawnScenes {
             kinds: config.kinds.unwrap_or(usual.kinds),
             regions: config.regions.unwrap_or(usual.regions),
             questions: config.questions.unwrap_or(usual.questions),
+            choice_percent: config.choice_percent.unwrap_or(usual.choice_percent),
             prompt_slots: model.config().prompt_slots,
             ..usual
         };

@@ -2,8 +2,9 @@
 
     ablation.py --gar target/release/gar --out ablation [--steps 4000] [--alone 2000] [--seeds 3] [--questions 900]
 
-Every run has gar-mini's size and the seed of its weights and its scenes; only `region_encoding` differs. What is done already is not done again, so an interrupted ablation goes on. Means over seeds stand
-with 95 % intervals (Student's t); a difference to replay whose interval holds zero is no difference.
+Every run has gar-mini's size and the same scenes and initial weights as the others of its seed; only `region_encoding`
+differs. What is done already is not done again, so an interrupted ablation goes on. Means over seeds stand with 95 %
+intervals (Student's t).
 """
 
 import argparse

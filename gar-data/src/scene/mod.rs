@@ -60,6 +60,8 @@ pub struct SceneConfig {
     pub regions: [u32; 5],
     /// Questions a scene, at most. Default: 10.
     pub questions: usize,
+    /// How many of a hundred questions that may have either form are multiple choice. Default: 60.
+    pub choice_percent: u32,
     /// How many of a hundred scenes with several regions ask about a slot that is empty. Default: 5, as in the paper.
     pub absent_percent: u32,
 }
@@ -73,6 +75,7 @@ impl Default for SceneConfig {
             kinds: [45, 25, 30],
             regions: [25, 25, 20, 15, 15],
             questions: 10,
+            choice_percent: 60,
             absent_percent: 5,
         }
     }
@@ -187,8 +190,10 @@ impl SceneGenerator {
                 format!("{:?}", config.regions),
             );
         }
-        if config.absent_percent > 100 {
-            return refuse("absent_percent", "0 to 100", config.absent_percent.to_string());
+        for (key, percent) in [("choice_percent", config.choice_percent), ("absent_percent", config.absent_percent)] {
+            if percent > 100 {
+                return refuse(key, "0 to 100", percent.to_string());
+            }
         }
         Ok(Self { config, seed, split })
     }

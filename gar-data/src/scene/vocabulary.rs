@@ -180,9 +180,7 @@ pub fn tokenizer(prompt_slots: usize) -> Value {
             })
         })
         .collect();
-    let split = |pattern: &str, behavior: &str| {
-        json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": behavior, "invert": false })
-    };
+    let split = |pattern: &str, behavior: &str| json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": behavior, "invert": false });
     json!({
         "version": "1.0",
         "truncation": null,

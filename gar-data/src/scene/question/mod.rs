@@ -140,12 +140,13 @@ struct Asker<'a> {
     scene: &'a Scene,
     /// The regions' slots, ascending.
     slots: Vec<usize>,
+    choice_percent: u32,
     rng: &'a mut Rng,
 }
 
 /// Questions about `scene`, categories in turn. `absent` are the slots without a region.
 pub(super) fn ask(scene: &Scene, config: &SceneConfig, absent: &[usize], rng: &mut Rng) -> Vec<Question> {
-    let mut asker = Asker { scene, slots: scene.regions.slots(), rng };
+    let mut asker = Asker { scene, slots: scene.regions.slots(), choice_percent: config.choice_percent, rng };
     let mut categories = asker.categories();
     asker.rng.shuffle(&mut categories);
     let mut questions: Vec<Question> = Vec::with_capacity(config.questions);
@@ -188,7 +189,7 @@ impl Asker<'_> {
 
     /// A question of a category; `None` where this draw gave none.
     fn question(&mut self, category: Category) -> Option<Question> {
-        let form = if self.rng.percent(60) { Form::MultipleChoice } else { Form::Open };
+        let form = if self.rng.percent(self.choice_percent) { Form::MultipleChoice } else { Form::Open };
         match category {
             Category::Color | Category::Shape | Category::Texture | Category::Material => {
                 self.attribute(category, form)
