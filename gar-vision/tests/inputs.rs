@@ -200,7 +200,7 @@ fn tower_configurations() {
         "init_values": 1e-5, "ref_feat_shape": null, "drop_path_rate": 0.1, "global_pool": "avg", "class_token": false });
     let other = large(other).unwrap();
     assert_eq!((other.spec.patches(), other.tokens(), other.head_dim(), other.mlp_width), (196, 196, 24, 240));
-    assert!(other.layer_scale == Some(0.1) && !other.post_norm && other.rotary.unwrap().reference == [24, 24]);
+    assert!(other.layer_scale == Some(1e-5) && !other.post_norm && other.rotary.unwrap().reference == [24, 24]);
 
     for (key, value) in [
         ("swiglu_mlp", json!(true)),
