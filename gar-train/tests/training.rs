@@ -266,7 +266,11 @@ fn probes_learn_beside_the_answers_and_are_not_exported() {
     let begin = || trainer(RunConfig { probes, ..config(30) }).with_probes(Known.heads()).unwrap();
     let mut reports = Vec::new();
     let mut trainer = begin();
-    trainer.run(&Known, out.path(), &mut |_, report| Ok(reports.push(report.clone()))).unwrap();
+    let mut note = |_: &mut Trainer, report: &StepReport| {
+        reports.push(report.clone());
+        Ok(())
+    };
+    trainer.run(&Known, out.path(), &mut note).unwrap();
     let heads = |report: &StepReport| report.probes.keys().cloned().collect::<Vec<_>>();
     assert_eq!(heads(&reports[1]), ["crops.place"], "alone: the decoder is not run");
     assert_eq!((reports[1].loss, reports[1].tokens), (0.0, 3));
