@@ -161,7 +161,7 @@ pub fn crop_token(slot: usize) -> String {
 ///
 /// ```
 /// let json = gar_data::scene::vocabulary::tokenizer(5);
-/// assert_eq!(json["model"]["vocab"]["red"], 101);
+/// assert_eq!(json["model"]["vocab"]["red"], 96);
 /// assert_eq!(json["added_tokens"].as_array().map(Vec::len), Some(9 + 2 * 5));
 /// ```
 pub fn tokenizer(prompt_slots: usize) -> Value {
