@@ -112,7 +112,7 @@ mod tests {
         let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
         Environment::new(
             variable,
-            Some("/work/scenes".into()),
+            Some("/drawings/scenes".into()),
             Some("/src/gar/target/release/gar".into()),
             Some("/home/ada".into()),
         )
@@ -126,8 +126,8 @@ mod tests {
             "/src/gar/models/gar-mini",
             "/src/gar/target/release/models/gar-mini",
             "/models/gar-mini",
-            "/work/models/gar-mini",
-            "/work/scenes/models/gar-mini",
+            "/drawings/models/gar-mini",
+            "/drawings/scenes/models/gar-mini",
         ];
         let there = |count: usize| move |place: &Path| steps[..count].iter().any(|step| place == Path::new(step));
         for (at, step) in steps.iter().enumerate() {
@@ -156,9 +156,13 @@ mod tests {
         let error = find(None, &environment(&[]), |_| false).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
-        for part in
-            ["--model", "GAR_MODEL", "/work/scenes and", "/src/gar/target/release and", "/.local/share/gar/gar-mini"]
-        {
+        for part in [
+            "--model",
+            "GAR_MODEL",
+            "/drawings/scenes and",
+            "/src/gar/target/release and",
+            "/.local/share/gar/gar-mini",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(find(None, &Environment::default(), |_| true).is_err(), "nowhere to look");

@@ -60,8 +60,7 @@ fn one(
     let mut probes = Tallies::new();
     trainer.run(samples.as_ref(), out, &mut |trainer, report| {
         for (head, tally) in &report.probes {
-            let all = probes.entry(head.clone()).or_default();
-            *all = Tally { right: all.right + tally.right, of: all.of + tally.of };
+            *probes.entry(head.clone()).or_default() += *tally;
         }
         if report.step == 1 || report.step.is_multiple_of(every) {
             console.note(&line(report, trainer.config().steps));
@@ -86,10 +85,10 @@ fn one(
 
 /// What a run trains on.
 fn samples(file: &TrainFile, run: &RunConfig, model: &GarModel) -> Result<Box<dyn Samples>> {
-    Ok(match (&file.data, &file.scenes) {
-        (Some(data), _) => Box::new(Recorded::open(data, model, file.seed)?),
-        (None, scenes) => {
-            let scenes = run.scenes.clone().or_else(|| scenes.clone()).unwrap_or_default();
+    Ok(match &file.data {
+        Some(data) => Box::new(Recorded::open(data, model, file.seed)?),
+        None => {
+            let scenes = file.scenes_of(run).cloned().unwrap_or_default();
             Box::new(DrawnScenes::new(&scenes, model, file.seed, Split::Train)?)
         }
     })

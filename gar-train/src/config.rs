@@ -77,7 +77,7 @@ impl RunConfig {
         ];
         match at_least_one.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Some(format!("`{key}`: expected at least 1, found 0")),
-            None => self.optimizer.fault(),
+            None => self.probes.fault().or_else(|| self.optimizer.fault()),
         }
     }
 }
@@ -171,6 +171,11 @@ impl TrainFile {
         all.map(|(at, run)| (run, folder(at + 1))).collect()
     }
 
+    /// The drawn scenes that a run trains on: its own, else the file's; `None` where the file names `data`.
+    pub fn scenes_of<'a>(&'a self, run: &'a RunConfig) -> Option<&'a ScenesConfig> {
+        run.scenes.as_ref().or(self.scenes.as_ref())
+    }
+
     /// The checkpoint directory to begin with: [`model`](Self::model), or with [`fresh`](Self::fresh) a directory under
     /// `out` that has its files and the weights that were drawn.
     ///
@@ -224,6 +229,7 @@ mod tests {
             (format!("{PLAIN}[evaluation]\ndata = 'x'\nevery = 0\n"), "evaluation.every"),
             (format!("{PLAIN}freeze = ['eyes']\n"), "eyes"),
             (PLAIN.replace("steps = 10", "steps = 0"), "steps"),
+            (format!("{PLAIN}[run.probes]\nweight = -1.0\n"), "probes.weight"),
             (format!("{PLAIN}[run.scenes]\nquestions = 3\n"), "both"),
             (format!("{PLAIN}[[then]]\nsteps = 3\nbatch = 0\n"), "batch"),
             (PLAIN.replace("data = 'd.jsonl'", ""), "data"),

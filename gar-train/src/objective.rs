@@ -106,7 +106,7 @@ impl Reading {
         let rests = order.chunks(TOGETHER).map(read).collect::<Result<Vec<_>>>()?;
         let reading = Self { transcripts, prefix, rests };
         let mut losses = Vec::new();
-        for block in reading.last() {
+        for block in reading.answering() {
             reading.finish(model, tape, block, &mut losses)?;
         }
         let tokens: usize = losses.iter().map(|loss| loss.tokens).sum();
@@ -121,7 +121,7 @@ impl Reading {
     }
 
     /// The blocks that hold answers.
-    fn last(&self) -> &[Block] {
+    fn answering(&self) -> &[Block] {
         if self.rests.is_empty() { std::slice::from_ref(&self.prefix) } else { &self.rests }
     }
 
@@ -165,7 +165,7 @@ impl Reading {
         let token = |(slot, _): &(usize, _)| Ok((*slot, model.tokenizer().id_of(&prompt_name(*slot))?));
         let tokens = regions.iter().map(token).collect::<Result<Vec<_>>>()?;
         let (mut rows, mut slots) = (Vec::new(), Vec::new());
-        for block in self.last() {
+        for block in self.answering() {
             let mut index = Vec::new();
             let places = (0..block.members.len()).flat_map(|part| block.places(&self.transcripts, part));
             for (transcript, position, row) in places {

@@ -55,6 +55,14 @@ pub struct ProbeConfig {
     pub states: bool,
 }
 
+impl ProbeConfig {
+    /// What makes no sense in it, if anything.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let bad = self.weight < 0.0 || !self.weight.is_finite();
+        bad.then(|| format!("`probes.weight`: expected at least 0, found {}", self.weight))
+    }
+}
+
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self { weight: 0.0, alone: 0, states: true }
@@ -68,6 +76,13 @@ pub struct Tally {
     pub right: u64,
     /// All choices.
     pub of: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.right += other.right;
+        self.of += other.of;
+    }
 }
 
 /// Tallies by `probe.head`.

@@ -7,7 +7,7 @@ use std::{
 use gar_core::{Exchange, GarModel, Said};
 use gar_data::{Dataset, Recipe, rng::Rng};
 
-use crate::{Error, Result, Sample, Samples, fresh::mix};
+use crate::{Error, Result, Sample, Samples, fresh::mix, sample::CropTokens};
 
 /// Names the random numbers of this stream: ASCII, so that it is seen in a debugger.
 const DOMAIN: u64 = u64::from_le_bytes(*b"gar-rec1");
@@ -21,8 +21,7 @@ pub struct Recorded {
     samples: Vec<gar_data::Sample>,
     folder: PathBuf,
     recipe: Recipe,
-    /// The text of each slot's crop token.
-    crops: Vec<String>,
+    crops: CropTokens,
     seed: u64,
     /// The pass whose order is at hand, and the order.
     order: Mutex<(u64, Vec<usize>)>,
@@ -41,8 +40,8 @@ impl Recorded {
             let (expected, found) = ("at least one sample".into(), "none".into());
             return Err(Error::File { path: path.into(), what: "samples".into(), expected, found });
         }
-        let crops: Vec<String> = (0..model.config().prompt_slots).filter_map(|slot| model.crop_token(slot)).collect();
-        let recipe = Recipe::new(crops.len(), model.tokens_per_region());
+        let crops = CropTokens::of(model);
+        let recipe = Recipe::new(model.config().prompt_slots, crops.count);
         Ok(Self {
             samples,
             folder: dataset.folder().into(),
@@ -80,10 +79,9 @@ impl Recorded {
 
 impl Samples for Recorded {
     fn sample(&self, position: u64) -> Result<Sample> {
-        let crop = |slot: usize| self.crops.get(slot).cloned().unwrap_or_default();
         let mut rng = Rng::new(self.seed, DOMAIN, position);
         let sample = &self.samples[self.index(position)];
-        let prepared = self.recipe.prepare(sample, &self.folder, crop, &mut rng)?;
+        let prepared = self.recipe.prepare(sample, &self.folder, |slot| self.crops.text(slot), &mut rng)?;
         let exchange = |turns: &[gar_data::Turn]| match turns {
             [human, gpt] => Some(Exchange { said: Said::Verbatim(human.value.clone()), answer: gpt.value.clone() }),
             _ => None,

@@ -1,5 +1,5 @@
 //! What training reads.
-use gar_core::{Exchange, prompt::RegionSet, vision::Image};
+use gar_core::{Exchange, GarModel, prompt::RegionSet, vision::Image};
 
 use crate::{Fact, Head, Result};
 
@@ -36,5 +36,26 @@ pub trait Samples: Sync {
 impl<F: Fn(u64) -> Result<Sample> + Sync> Samples for F {
     fn sample(&self, position: u64) -> Result<Sample> {
         self(position)
+    }
+}
+
+/// How a model's prompt shows a region: so many copies of its slot's crop token.
+#[derive(Clone, Debug)]
+pub(crate) struct CropTokens {
+    /// Copies for a region.
+    pub(crate) count: usize,
+    /// The token's text, one a slot.
+    texts: Vec<String>,
+}
+
+impl CropTokens {
+    pub(crate) fn of(model: &GarModel) -> Self {
+        let texts = (0..model.config().prompt_slots).filter_map(|slot| model.crop_token(slot)).collect();
+        Self { count: model.tokens_per_region(), texts }
+    }
+
+    /// The text of a slot's token; a slot that the model does not have shows nothing.
+    pub(crate) fn text(&self, slot: usize) -> String {
+        self.texts.get(slot).cloned().unwrap_or_default()
     }
 }

@@ -4,7 +4,7 @@ use gar_data::scene::{Color, Kind, Material, Nature, Object, Question, Scene, Sc
 use gar_data::scene::{Shape, Size, Split, Texture};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Fact, Head, Result, Sample, Samples};
+use crate::{Error, Fact, Head, Result, Sample, Samples, sample::CropTokens};
 
 /// Bins of a region's place along a side of the picture.
 const BINS: usize = 8;
@@ -46,9 +46,7 @@ pub struct ScenesConfig {
 #[derive(Clone, Debug)]
 pub struct DrawnScenes {
     generator: SceneGenerator,
-    tokens_per_region: usize,
-    /// The text of each slot's crop token.
-    crops: Vec<String>,
+    crops: CropTokens,
 }
 
 impl DrawnScenes {
@@ -67,9 +65,7 @@ impl DrawnScenes {
             prompt_slots: model.config().prompt_slots,
             ..usual
         };
-        let crops = (0..config.prompt_slots).filter_map(|slot| model.crop_token(slot)).collect();
-        let generator = SceneGenerator::new(config, seed, split)?;
-        Ok(Self { generator, tokens_per_region: model.tokens_per_region(), crops })
+        Ok(Self { generator: SceneGenerator::new(config, seed, split)?, crops: CropTokens::of(model) })
     }
 }
 
@@ -78,9 +74,10 @@ impl Samples for DrawnScenes {
         let scene = self.generator.scene(position)?;
         let facts = facts(&scene);
         let slots = scene.regions.slots();
-        let crop = |slot: usize| self.crops.get(slot).cloned().unwrap_or_default();
         let exchange = |question: &Question| {
-            let text = question.user_text(&slots, self.tokens_per_region, crop).map_err(gar_core::Error::from)?;
+            let text = question
+                .user_text(&slots, self.crops.count, |slot| self.crops.text(slot))
+                .map_err(gar_core::Error::from)?;
             Ok(vec![Exchange { said: Said::Verbatim(text), answer: question.answer.clone() }])
         };
         let conversations = scene.questions.iter().map(exchange).collect::<Result<_>>()?;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Gradients, Head, Loss, Moments, Parameters, Result, RunConfig, Sample, Samples, Tallies, Tally, Tape,
+    Error, Gradients, Head, Loss, Moments, Parameters, Result, RunConfig, Sample, Samples, Tallies, Tape,
     objective::{self, Reading},
     optimizer::{adamw, norm},
     probe::{Prober, Probes},
@@ -205,8 +205,7 @@ impl Trainer {
                 sum += one.sum;
                 tokens += one.tokens;
                 for (head, tally) in one.tallies {
-                    let all = probes.entry(head).or_default();
-                    *all = Tally { right: all.right + tally.right, of: all.of + tally.of };
+                    *probes.entry(head).or_default() += tally;
                 }
                 for (total, (_, tensor)) in total.iter_mut().zip(self.parameters.trained()) {
                     match (total, one.gradients.take(tensor)) {

@@ -344,6 +344,27 @@ fn cross_entropy() {
 }
 
 #[test]
+fn a_weighted_sum_passes_its_weights_on() {
+    let logits = Tensor::from_vec(vec![0.5_f32, -1.0, 2.0, 0.0, 1.5, 0.25], &[2, 3]).unwrap();
+    let (_, tape) = Tape::wrap(Kernels::cpu());
+    tape.watch([&logits]);
+    let term = |row: usize, target: u32| tape.cross_entropy(&logits.rows(row..row + 1).unwrap(), &[target]).unwrap();
+    let alone = |row, target| {
+        let loss = term(row, target);
+        (f64::from(loss.to_f32_vec().unwrap()[0]), tape.backward(&loss).unwrap().of(&logits).unwrap().to_vec())
+    };
+    let ((first, d_first), (second, d_second)) = (alone(0, 2), alone(1, 0));
+    let sum = tape.weighted_sum(&[(term(0, 2), 2.0), (term(1, 0), -0.5)]).unwrap();
+    // Rounded to f32 once at the end.
+    assert!((f64::from(sum.to_f32_vec().unwrap()[0]) - (2.0 * first - 0.5 * second)).abs() < 1e-6);
+    let gradients = tape.backward(&sum).unwrap();
+    // Powers of two scale without rounding.
+    let expected: Vec<f32> = d_first.iter().zip(&d_second).map(|(a, b)| 2.0 * a - 0.5 * b).collect();
+    assert_eq!(gradients.of(&logits).unwrap(), expected);
+    assert!(tape.weighted_sum(&[(logits, 1.0)]).is_err(), "a term of six entries");
+}
+
+#[test]
 fn what_leads_to_no_watched_tensor_is_not_noted() {
     let (kernels, tape) = Tape::wrap(Kernels::cpu());
     let x = Tensor::from_vec(vec![1.0_f32; 4], &[2, 2]).unwrap();

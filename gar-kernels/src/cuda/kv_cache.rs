@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc};
 
 use super::{Buffer, CudaDevice, Pointer};
 use crate::{
-    DType, Error, Result,
+    DType, Result,
     ops::{CacheSpec, KvCache},
 };
 
@@ -73,11 +73,7 @@ impl KvCache for CudaCache {
     }
 
     fn advance(&mut self, rows: usize) -> Result<()> {
-        let needed = self.len.saturating_add(rows);
-        if needed > self.spec.capacity {
-            return Err(Error::Capacity { capacity: self.spec.capacity, needed });
-        }
-        self.len = needed;
+        self.len = self.spec.extended(self.len, rows)?;
         Ok(())
     }
 

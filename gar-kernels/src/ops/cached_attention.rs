@@ -16,6 +16,17 @@ pub struct CacheSpec {
     pub capacity: usize,
 }
 
+impl CacheSpec {
+    /// How many positions a cache of `len` holds with `rows` more.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] beyond the capacity.
+    pub fn extended(&self, len: usize, rows: usize) -> Result<usize> {
+        let needed = len.saturating_add(rows);
+        if needed > self.capacity { Err(Error::Capacity { capacity: self.capacity, needed }) } else { Ok(needed) }
+    }
+}
+
 /// Keys and values of one sequence, all layers.
 pub trait KvCache: Send {
     /// Positions that every layer holds.

@@ -54,11 +54,7 @@ impl KvCache for TapeCache {
     }
 
     fn advance(&mut self, rows: usize) -> Result<()> {
-        let needed = self.len.saturating_add(rows);
-        if needed > self.spec.capacity {
-            return Err(Error::Capacity { capacity: self.spec.capacity, needed });
-        }
-        self.len = needed;
+        self.len = self.spec.extended(self.len, rows)?;
         Ok(())
     }
 
