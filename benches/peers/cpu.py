@@ -1,11 +1,13 @@
 """Runs `gar describe` in every precision and its peers in turn on the same work; prints medians, ratios and rooflines.
 
     cpu.py --gar target/release/gar --model gar-1b --image IMAGE --mask MASK \
-        [--max-tiles 1] [--new-tokens 16] [--runs 3] [--threads 2] [--python PYTHON] [--llama DIR] [--only NAME ...]
+        [--max-tiles 1] [--new-tokens 16] [--runs 3] [--threads 2] [--python PYTHON] [--llama DIR] [--candle BINARY]
+        [--only NAME ...]
 
 `--model` is a checkpoint (`gar init --preset gar-1b gar-1b`), `--python` an interpreter with the packages of
 tools/reference/requirements.txt (without it the PyTorch columns are left out), `--llama` a folder for GGUF files, which adds
-llama.cpp (its packages in the same interpreter). Ceilings of the machine are measured here (ceilings.cpp, needs g++), at the
+llama.cpp (its packages in the same interpreter), `--candle` the binary that `cargo build --release` in benches/peers/candle
+makes; it reads the Q8_0 file of llama.cpp too. Ceilings of the machine are measured here (ceilings.cpp, needs g++), at the
 start and at the end, so that a machine that is shared shows. Every run is a process of its own; the first of each is a
 warm-up. With `--max-tiles 1` the picture is two tiles, with 16 up to 17.
 """
@@ -34,6 +36,10 @@ TARGETS = [
     ("first_token", "gar bf16", "PyTorch bf16", 1.15),
     ("vision", "gar f32", "PyTorch f32", 1.00),
     ("prefill", "gar f32", "PyTorch f32", 1.00),
+    ("prefill", "gar f32", "candle f32", 1.00),
+    ("decode_per_token", "gar f32", "candle f32", 1.00),
+    ("prefill", "gar int8", "candle q8_0", 1.00),
+    ("decode_per_token", "gar int8", "candle q8_0", 1.00),
     ("decode_per_token", "gar f32", "PyTorch f32", 1.00),
 ]
 
@@ -78,6 +84,7 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--python")
     parser.add_argument("--llama", type=Path)
+    parser.add_argument("--candle", type=Path)
     parser.add_argument("--only", nargs="+", help="columns to run")
     args = parser.parse_args()
 
@@ -100,6 +107,11 @@ def main():
                 peer = [args.python, str(HERE / "llama.py"), "--model", str(args.model), "--file", str(file)]
                 peer += ["--weights", weights, "--prompt", str(prompt), "--new-tokens", tokens, "--threads", threads]
                 commands[f"llama.cpp {weights}"] = peer
+    if args.candle:
+        sizes = [str(prompt), tokens]
+        commands["candle f32"] = [str(args.candle.resolve()), str(args.model), "f32", *sizes]
+        if args.llama:
+            commands["candle q8_0"] = [str(args.candle.resolve()), str(args.llama / f"{args.model.name}-q8_0.gguf"), "q8_0", *sizes]
     if args.only:
         commands = {name: commands[name] for name in args.only}
 
@@ -121,8 +133,8 @@ def main():
     print(f"at most {tiles} tiles and the thumbnail, {tokens} new tokens. Seconds, and GiB of peak resident memory.\n")
     print("| | " + " | ".join(commands) + " |\n|---|" + "---:|" * len(commands))
     for stage in STAGES:
-        # llama.cpp has no picture.
-        none = lambda name: name.startswith("llama.cpp") and stage in ("preprocess", "vision", "first_token")
+        # Peers of the decoder alone have no picture.
+        none = lambda name: name.startswith(("llama.cpp", "candle")) and stage in ("preprocess", "vision", "first_token")
         print(f"| {stage} | " + " | ".join("" if none(name) else f"{median[name][stage]:.3f}" for name in commands) + " |")
 
     print("\n| | times as fast | wanted |\n|---|---:|---:|")

@@ -465,6 +465,22 @@ fn questions_about_empty_slots_are_as_frequent_as_in_the_paper() {
 }
 
 #[test]
+fn categories_are_asked_again() {
+    let count = |again: Vec<Category>| {
+        let config = SceneConfig { again, questions: 12, ..SceneConfig::default() };
+        let generator = SceneGenerator::new(config, 5, Split::Train).unwrap();
+        let scenes = (0..60).map(|index| generator.scene(index).unwrap());
+        let asked: Vec<Category> = scenes.flat_map(|scene| scene.questions).map(|question| question.category).collect();
+        let of = |category| asked.iter().filter(|&&one| one == category).count() as f64 / asked.len() as f64;
+        (of(Category::Ordering), of(Category::Absent))
+    };
+    let (usual, again) = (count(Vec::new()), count(vec![Category::Ordering; 3]));
+    assert!(again.0 > 1.7 * usual.0, "{usual:?} {again:?}");
+    // What a scene does not have is not asked for.
+    assert!(count(vec![Category::Absent; 9]).1 < 0.05);
+}
+
+#[test]
 fn questions_have_the_form_that_is_asked_for() {
     for (choice_percent, form) in [(0, Form::Open), (100, Form::MultipleChoice)] {
         let config = SceneConfig { choice_percent, ..SceneConfig::default() };

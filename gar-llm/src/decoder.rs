@@ -6,6 +6,9 @@ use gar_kernels::{Kernels, Tensor};
 
 use crate::{Error, Result};
 
+/// What sees the hidden states [B, L, D] behind a layer, given its number from 1.
+pub type AfterLayer<'a> = dyn FnMut(usize, &Tensor) + 'a;
+
 /// A decoder-only language model. [`Llama`](crate::Llama) is one.
 ///
 /// It is fed embeddings, not only tokens, so that features of a picture can stand among the words. D is the width, V the
@@ -56,7 +59,22 @@ pub trait Decoder: Send + Sync {
     ///
     /// # Errors
     /// As [`step`](Self::step).
-    fn extend(&self, _: &Kernels, _: &mut [&mut dyn Sequence], _: &Tensor) -> Result<Tensor> {
+    fn extend(&self, kernels: &Kernels, sequences: &mut [&mut dyn Sequence], embeds: &Tensor) -> Result<Tensor> {
+        self.extend_seen(kernels, sequences, embeds, &mut |_, _| {})
+    }
+
+    /// As [`extend`](Self::extend); `after` is shown the hidden states [B, L, D] behind each layer, counted from 1, as they
+    /// pass. Probes read them.
+    ///
+    /// # Errors
+    /// As [`extend`](Self::extend).
+    fn extend_seen(
+        &self,
+        _: &Kernels,
+        _: &mut [&mut dyn Sequence],
+        _: &Tensor,
+        _after: &mut AfterLayer<'_>,
+    ) -> Result<Tensor> {
         Err(no_hidden_states())
     }
 

@@ -43,7 +43,7 @@ mod text_stream;
 mod tokenizer;
 
 pub use chat::{ChatTemplate, Content, Message, Part};
-pub use decoder::{Decoder, Sequence};
+pub use decoder::{AfterLayer, Decoder, Sequence};
 pub use error::{Error, Result};
 pub use generate::{
     FinishReason, GenerateOptions, Generation, Job, OnText, Timings, generate, generate_batch, stop_tokens,

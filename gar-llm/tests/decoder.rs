@@ -232,7 +232,16 @@ fn hidden_states_give_the_logits_of_every_position() {
     let (mut alone, mut other) = (first.fork().unwrap(), second.fork().unwrap());
     let new = [ids(5, 3), ids(5, 4)];
     let embeds = llama.embed(k, &new.concat()).unwrap().reshape(&[2, 5, llama.width()]).unwrap();
+    let mut seen = Vec::new();
+    let (one, two) = (&mut first.fork().unwrap(), &mut second.fork().unwrap());
+    let shown = llama.extend_seen(k, &mut [one.as_mut(), two.as_mut()], &embeds, &mut |layer, states| {
+        seen.push((layer, states.to_f32_vec().unwrap()));
+    });
     let hidden = llama.extend(k, &mut [first.as_mut(), second.as_mut()], &embeds).unwrap();
+    assert!(seen.iter().map(|(layer, _)| *layer).eq(1..=llama.config().layers));
+    assert!(seen.windows(2).all(|pair| pair[0].1 != pair[1].1), "each layer adds something");
+    assert_eq!(seen.last().unwrap().1, hidden.to_f32_vec().unwrap());
+    assert_eq!(shown.unwrap().to_f32_vec().unwrap(), hidden.to_f32_vec().unwrap());
     let logits = llama.logits(k, &hidden.reshape(&[10, llama.width()]).unwrap()).unwrap();
     assert_eq!((first.len(), second.len(), logits.shape()), (8, 14, [10, llama.vocabulary()].as_slice()));
     for (s, (sequence, new)) in [&mut alone, &mut other].into_iter().zip(&new).enumerate() {

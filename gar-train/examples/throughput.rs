@@ -99,6 +99,7 @@ fn sample(model: &GarModel) -> Result<Sample, Box<dyn Error>> {
         regions: RegionSet::numbered(masks)?,
         conversations,
         facts: Vec::new(),
+        choices: Vec::new(),
     };
     let tokens = model.scene(&sample.image, &sample.regions)?.transcript(&sample.conversations[0])?.ids.len();
     println!("{tokens} tokens a conversation");

@@ -74,6 +74,22 @@ pub enum Error {
         /// The weight that is missing.
         name: String,
     },
+    /// A probe is to read a layer that the decoder does not have.
+    #[error("probes: expected a layer from 1 to {layers}, found {layer}")]
+    NoLayer {
+        /// The layer.
+        layer: usize,
+        /// How many there are.
+        layers: usize,
+    },
+    /// A sample tells of an option that its conversation does not hold.
+    #[error("conversation {conversation}: expected the option {text:?}, found none")]
+    NoOption {
+        /// Index of the conversation.
+        conversation: usize,
+        /// The option.
+        text: String,
+    },
     /// Every part is frozen.
     #[error("freeze: expected at least one part that trains, found all frozen")]
     AllFrozen,

@@ -2,7 +2,7 @@
 use gar_core::{Exchange, GarModel, Scene, Transcript, kernels::Tensor, llm::Sequence, prompt::prompt_name};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, Sample, Tape, probe::States};
+use crate::{Choice, Error, Result, Sample, Tape, probe::States};
 
 /// The loss of one sample.
 pub struct Loss {
@@ -48,8 +48,8 @@ pub(crate) struct Reading {
 
 /// Decoder states of parts of conversations.
 struct Block {
-    /// [parts · rest, D].
-    states: Tensor,
+    /// [parts · rest, D] behind each layer.
+    layers: Vec<Tensor>,
     /// Rows of a part, padding included.
     rest: usize,
     /// The position that a part begins at.
@@ -59,6 +59,32 @@ struct Block {
 }
 
 impl Block {
+    /// Lets sequences read `embeds` [parts, rest, D].
+    fn read(
+        model: &GarModel,
+        sequences: &mut [&mut dyn Sequence],
+        embeds: &Tensor,
+        start: usize,
+        members: Vec<usize>,
+    ) -> Result<Self> {
+        let [parts, rest, width] = embeds.dims("loss", "embeds")?;
+        let mut layers = Vec::new();
+        model
+            .decoder()
+            .extend_seen(model.kernels(), sequences, embeds, &mut |_, states| layers.push(states.clone()))?;
+        for states in &mut layers {
+            *states = states.reshape(&[parts * rest, width])?;
+        }
+        Ok(Self { layers, rest, start, members })
+    }
+
+    /// The states behind a layer, counted from 1; behind the last where none is named.
+    fn states(&self, layer: Option<usize>) -> Result<&Tensor> {
+        let layers = self.layers.len();
+        let layer = layer.unwrap_or(layers);
+        layer.checked_sub(1).and_then(|at| self.layers.get(at)).ok_or(Error::NoLayer { layer, layers })
+    }
+
     /// The positions of a part that are no padding: conversation, position, row of `states`.
     fn places<'t>(
         &'t self,
@@ -94,9 +120,8 @@ impl Reading {
         let embeds = scene.embeddings(&transcripts[0], 0..shared)?;
         let [_, width] = embeds.dims("loss", "embeds")?;
         // A conversation alone is all prefix, but for its last token: nobody asks what follows it.
-        let states = decoder.extend(k, &mut [first.as_mut()], &embeds.reshape(&[1, shared, width])?)?;
-        let states = states.reshape(&[shared, width])?;
-        let prefix = Block { states, rest: shared, start: 0, members: vec![0] };
+        let embeds = embeds.reshape(&[1, shared, width])?;
+        let prefix = Block::read(model, &mut [first.as_mut()], &embeds, 0, vec![0])?;
         let mut order: Vec<usize> = (0..transcripts.len()).collect();
         order.sort_by_key(|&member| transcripts[member].ids.len());
         if transcripts.len() == 1 {
@@ -139,7 +164,7 @@ impl Reading {
             ends.push(rows.len());
         }
         let k = model.kernels();
-        let logits = model.decoder().logits(k, &k.rows.gather(&block.states, &rows)?)?;
+        let logits = model.decoder().logits(k, &k.rows.gather(block.states(None)?, &rows)?)?;
         let mut start = 0;
         for end in ends {
             let node = tape.cross_entropy(&logits.rows(start..end)?, &targets[start..end])?;
@@ -150,16 +175,16 @@ impl Reading {
         Ok(())
     }
 
-    /// The states at crop tokens.
-    pub(crate) fn crops(&self, model: &GarModel) -> Result<States> {
+    /// The states at crop tokens behind a layer.
+    pub(crate) fn crops(&self, model: &GarModel, layer: Option<usize>) -> Result<States> {
         let places = self.transcripts[0].regions().iter();
         let (index, slots): (Vec<u32>, Vec<usize>) =
             places.flat_map(|(slot, place)| place.clone().map(|row| (row as u32, *slot))).unzip();
-        Ok(States { rows: model.kernels().rows.gather(&self.prefix.states, &index)?, slots })
+        Ok(States { rows: model.kernels().rows.gather(self.prefix.states(layer)?, &index)?, of: slots })
     }
 
-    /// The states at the names of regions, behind all crop tokens.
-    pub(crate) fn names(&self, model: &GarModel, tape: &Tape) -> Result<States> {
+    /// The states at the names of regions, behind all crop tokens and a layer.
+    pub(crate) fn names(&self, model: &GarModel, tape: &Tape, layer: Option<usize>) -> Result<States> {
         let regions = self.transcripts[0].regions();
         let begin = regions.iter().map(|(_, place)| place.end).max().unwrap_or(0);
         let token = |(slot, _): &(usize, _)| Ok((*slot, model.tokenizer().id_of(&prompt_name(*slot))?));
@@ -175,10 +200,44 @@ impl Reading {
                     slots.push(*slot);
                 }
             }
-            rows.push(model.kernels().rows.gather(&block.states, &index)?);
+            rows.push(model.kernels().rows.gather(block.states(layer)?, &index)?);
         }
-        let width = self.prefix.states.as_rows().1;
-        Ok(States { rows: tape.join(&rows, &[slots.len(), width])?, slots })
+        let width = model.decoder().width();
+        Ok(States { rows: tape.join(&rows, &[slots.len(), width])?, of: slots })
+    }
+
+    /// The states where options end, behind a layer.
+    pub(crate) fn options(
+        &self,
+        model: &GarModel,
+        tape: &Tape,
+        choices: &[Choice],
+        layer: Option<usize>,
+    ) -> Result<States> {
+        let mut ends = Vec::with_capacity(choices.len());
+        for choice in choices {
+            let ids = model.tokenizer().encode(&choice.text, false).map_err(gar_core::Error::from)?;
+            let transcript = self.transcripts.get(choice.conversation);
+            let begin = transcript.and_then(|t| t.ids.windows(ids.len().max(1)).position(|window| window == ids));
+            let (conversation, text) = (choice.conversation, &choice.text);
+            let begin = begin.ok_or_else(|| Error::NoOption { conversation, text: text.clone() })?;
+            ends.push(begin + ids.len() - 1);
+        }
+        let (mut rows, mut of) = (Vec::new(), Vec::with_capacity(choices.len()));
+        for block in self.answering() {
+            let mut index = Vec::new();
+            for (part, &member) in block.members.iter().enumerate() {
+                for (at, _) in choices.iter().enumerate().filter(|(_, choice)| choice.conversation == member) {
+                    // What all conversations begin with is nobody's own.
+                    let Some(row) = ends[at].checked_sub(block.start) else { continue };
+                    index.push((part * block.rest + row) as u32);
+                    of.push(at);
+                }
+            }
+            rows.push(model.kernels().rows.gather(block.states(layer)?, &index)?);
+        }
+        let width = model.decoder().width();
+        Ok(States { rows: tape.join(&rows, &[of.len(), width])?, of })
     }
 }
 
@@ -206,8 +265,7 @@ fn read(
         let index: Vec<u32> = (0..transcript.ids.len() - shared).map(|row| (at * rest + row) as u32).collect();
         all = k.rows.scatter(&all, &index, &own)?;
     }
-    let states = decoder.extend(k, &mut sequences, &all.reshape(&[count, rest, width])?)?;
-    Ok(Block { states: states.reshape(&[count * rest, width])?, rest, start: shared, members: members.to_vec() })
+    Block::read(model, &mut sequences, &all.reshape(&[count, rest, width])?, shared, members.to_vec())
 }
 
 /// How many tokens all transcripts begin with; each keeps at least the state that chooses its first answer.

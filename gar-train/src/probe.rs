@@ -1,14 +1,18 @@
 //! Linear probes: what is known of a region, learnt beside the answers.
 //!
 //! A model that begins from nothing is slow to find out that its crop tokens hold the answers, and slower to tell one
-//! region's from another's. Three linear heads that read what a region leaves inside the model give that a gradient of its
-//! own. They are trained with it, and thrown away.
+//! region's from another's. Linear heads that read what a region leaves inside the model give that a gradient of its
+//! own. Letters of multiple choice are slow as well: which option is right must be known before its letter means anything,
+//! so heads learn that where the option ends, and whom the question is about. All are trained with the model, and thrown
+//! away.
 //!
 //! | probe | reads | learns |
 //! |---|---|---|
 //! | `crops` | the mean of a region's crop features | its [`Fact`]s |
 //! | `slots` | the decoder's state at every crop token | the region's slot |
 //! | `names` | the decoder's state at every `<PromptK>` behind the regions | the facts of region K |
+//! | `options` | the decoder's state at the last token of every [`Choice`] | whether it is right, and its letter |
+//! | `asked` | the same | the facts of the one region that the question is about |
 use std::collections::BTreeMap;
 
 use gar_core::{
@@ -22,6 +26,12 @@ use crate::{Error, Parameters, Result, Tape};
 /// What every weight of a probe is called by; no part of a checkpoint begins so.
 const PREFIX: &str = "probe.";
 const SLOTS: &str = "slots";
+const OPTIONS: &str = "options";
+const ASKED: &str = "asked";
+/// Most options of a question that are learnt; GAR-Bench has no more.
+const PLACES: usize = 5;
+/// The heads of options, and their classes.
+const OPTION_HEADS: [(&str, usize); 2] = [("right", 2), ("letter", PLACES)];
 
 /// A question that a fact answers: which of so many classes a region belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +53,21 @@ pub struct Fact {
     pub class: u32,
 }
 
+/// An option of a multiple-choice question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Index of the conversation that asks the question.
+    pub conversation: usize,
+    /// Its place among the question's options, from 0: its letter.
+    pub place: usize,
+    /// The option as the conversation words it, its letter included.
+    pub text: String,
+    /// Whether it is the right one.
+    pub right: bool,
+    /// The slot of the region that the question is about, where it is about one.
+    pub asked: Option<usize>,
+}
+
 /// How probes take part in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -53,6 +78,25 @@ pub struct ProbeConfig {
     pub alone: u64,
     /// Whether the decoder's states are probed.
     pub states: bool,
+    /// Behind which layers of the decoder they are.
+    pub behind: Layers,
+}
+
+/// The layer, counted from 1, behind which each probe reads the decoder's states; the last where none is named.
+///
+/// What a probe finds behind the last layer is too late for the layers to use. Naming earlier ones asks that the slot be
+/// known before the facts are looked for, and these before options are compared with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Layers {
+    /// For `slots`.
+    pub slots: Option<usize>,
+    /// For `names`.
+    pub names: Option<usize>,
+    /// For `options`.
+    pub options: Option<usize>,
+    /// For `asked`.
+    pub asked: Option<usize>,
 }
 
 impl ProbeConfig {
@@ -65,7 +109,7 @@ impl ProbeConfig {
 
 impl Default for ProbeConfig {
     fn default() -> Self {
-        Self { weight: 0.0, alone: 0, states: true }
+        Self { weight: 0.0, alone: 0, states: true, behind: Layers::default() }
     }
 }
 
@@ -99,8 +143,8 @@ pub(crate) struct Probes {
 pub(crate) struct States {
     /// [n, D].
     pub(crate) rows: Tensor,
-    /// The slot that each row speaks of.
-    pub(crate) slots: Vec<usize>,
+    /// What each row speaks of: a slot, or the index of a choice.
+    pub(crate) of: Vec<usize>,
 }
 
 /// Whether a tensor belongs to a probe and not to the model.
@@ -114,10 +158,11 @@ impl Probes {
         let zeros = |probe: &str, head: &str, classes: usize| {
             Ok((weight(probe, head), Tensor::from_vec(vec![0.0_f32; classes * width], &[classes, width])?))
         };
-        let probes: &[&str] = if states { &["crops", "names"] } else { &["crops"] };
+        let probes: &[&str] = if states { &["crops", "names", ASKED] } else { &["crops"] };
         let facts = probes.iter().flat_map(|probe| self.heads.iter().map(move |h| zeros(probe, h.name, h.classes)));
         let slots = states.then(|| zeros(SLOTS, SLOTS, self.slots));
-        facts.chain(slots).collect()
+        let options = states.then(|| OPTION_HEADS.map(|(head, classes)| zeros(OPTIONS, head, classes)));
+        facts.chain(slots).chain(options.into_iter().flatten()).collect()
     }
 }
 
@@ -160,15 +205,15 @@ impl<'a> Prober<'a> {
             return Ok(());
         }
         let rows = self.tape.join(&means, &[means.len(), width])?;
-        self.learn_facts("crops", &States { rows, slots })
+        self.learn_facts("crops", &States { rows, of: slots })
     }
 
     /// The probe of slots, given the states at crop tokens.
     pub(crate) fn slots(&mut self, states: &States) -> Result<()> {
-        if states.slots.is_empty() {
+        if states.of.is_empty() {
             return Ok(());
         }
-        let classes: Vec<u32> = states.slots.iter().map(|&slot| slot as u32).collect();
+        let classes: Vec<u32> = states.of.iter().map(|&slot| slot as u32).collect();
         let term = self.learn(SLOTS, SLOTS, &states.rows, &classes)?;
         self.terms.push((term, 1.0 / classes.len() as f32));
         Ok(())
@@ -179,13 +224,42 @@ impl<'a> Prober<'a> {
         self.learn_facts("names", states)
     }
 
+    /// The probe of options, given the states where they end.
+    pub(crate) fn options(&mut self, states: &States, choices: &[Choice]) -> Result<()> {
+        let known = states.of.iter().enumerate().filter_map(|(row, &at)| Some((row as u32, choices.get(at)?)));
+        let known = known.filter(|(_, choice)| choice.place < PLACES);
+        let (index, classes): (Vec<u32>, Vec<[u32; 2]>) =
+            known.map(|(row, choice)| (row, [u32::from(choice.right), choice.place as u32])).unzip();
+        if index.is_empty() {
+            return Ok(());
+        }
+        let rows = self.kernels.rows.gather(&states.rows, &index)?;
+        for (at, (head, _)) in OPTION_HEADS.into_iter().enumerate() {
+            let classes: Vec<u32> = classes.iter().map(|classes| classes[at]).collect();
+            let term = self.learn(OPTIONS, head, &rows, &classes)?;
+            self.terms.push((term, 1.0 / classes.len() as f32));
+        }
+        Ok(())
+    }
+
+    /// The probe of whom questions are about, given the states where their options end.
+    pub(crate) fn asked(&mut self, states: &States, choices: &[Choice]) -> Result<()> {
+        let known = states.of.iter().enumerate().filter_map(|(row, &at)| Some((row as u32, choices.get(at)?.asked?)));
+        let (index, of): (Vec<u32>, Vec<usize>) = known.unzip();
+        if index.is_empty() {
+            return Ok(());
+        }
+        let rows = self.kernels.rows.gather(&states.rows, &index)?;
+        self.learn_facts(ASKED, &States { rows, of })
+    }
+
     /// Each head learns the facts of its kind from the rows of their regions.
     fn learn_facts(&mut self, probe: &str, states: &States) -> Result<()> {
         let mut terms = Vec::with_capacity(self.probes.heads.len());
         for (at, head) in self.probes.heads.iter().enumerate() {
             let class =
                 |slot| self.facts.iter().find(|fact| (fact.head, fact.slot) == (at, slot)).map(|fact| fact.class);
-            let known = states.slots.iter().enumerate();
+            let known = states.of.iter().enumerate();
             let (index, classes): (Vec<u32>, Vec<u32>) =
                 known.filter_map(|(row, &slot)| Some((row as u32, class(slot)?))).unzip();
             if !index.is_empty() {

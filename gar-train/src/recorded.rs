@@ -88,6 +88,6 @@ impl Samples for Recorded {
         };
         let conversation = prepared.turns.chunks(2).filter_map(exchange).collect();
         let (image, regions) = (prepared.image, prepared.regions);
-        Ok(Sample { image, regions, conversations: vec![conversation], facts: Vec::new() })
+        Ok(Sample { image, regions, conversations: vec![conversation], facts: Vec::new(), choices: Vec::new() })
     }
 }

@@ -1,7 +1,7 @@
 //! What training reads.
 use gar_core::{Exchange, GarModel, prompt::RegionSet, vision::Image};
 
-use crate::{Fact, Head, Result};
+use crate::{Choice, Fact, Head, Result};
 
 /// A picture, its regions, and what is said about them. Each conversation begins anew; all share the picture, which is
 /// encoded once.
@@ -15,6 +15,8 @@ pub struct Sample {
     pub conversations: Vec<Vec<Exchange>>,
     /// What is known of the regions, for probes to learn.
     pub facts: Vec<Fact>,
+    /// The options of the conversations that have some, for a probe to learn.
+    pub choices: Vec<Choice>,
 }
 
 /// An endless stream of samples that can be entered anywhere, so that a run resumes where it stopped.

@@ -1,10 +1,10 @@
 //! Drawn scenes as samples: pictures, questions with their answers, and the facts that probes learn.
 use gar_core::{Exchange, GarModel, Said};
-use gar_data::scene::{Color, Kind, Material, Nature, Object, Question, Scene, SceneConfig, SceneGenerator};
+use gar_data::scene::{Category, Color, Kind, Material, Nature, Object, Question, Scene, SceneConfig, SceneGenerator};
 use gar_data::scene::{Shape, Size, Split, Texture};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Fact, Head, Result, Sample, Samples, sample::CropTokens};
+use crate::{Choice, Error, Fact, Head, Result, Sample, Samples, sample::CropTokens};
 
 /// Bins of a region's place along a side of the picture.
 const BINS: usize = 8;
@@ -40,6 +40,8 @@ pub struct ScenesConfig {
     pub questions: Option<usize>,
     /// How many of a hundred questions are multiple choice, where they may be.
     pub choice_percent: Option<u32>,
+    /// Names of categories to ask about more often, as [`SceneConfig::again`].
+    pub again: Vec<String>,
 }
 
 /// An endless stream of drawn scenes.
@@ -56,12 +58,19 @@ impl DrawnScenes {
     /// A configuration without sense, named.
     pub fn new(config: &ScenesConfig, model: &GarModel, seed: u64, split: Split) -> Result<Self> {
         let usual = SceneConfig::default();
+        let category = |name: &String| {
+            let expected = "names of categories, `relation` say";
+            let refuse = || gar_data::Error::SceneConfig { key: "again", expected, found: name.clone() };
+            Category::of_name(name).ok_or_else(refuse)
+        };
+        let again = config.again.iter().map(category).collect::<gar_data::Result<_>>()?;
         let config = SceneConfig {
             size: config.size.unwrap_or(usual.size),
             kinds: config.kinds.unwrap_or(usual.kinds),
             regions: config.regions.unwrap_or(usual.regions),
             questions: config.questions.unwrap_or(usual.questions),
             choice_percent: config.choice_percent.unwrap_or(usual.choice_percent),
+            again,
             prompt_slots: model.config().prompt_slots,
             ..usual
         };
@@ -81,12 +90,22 @@ impl Samples for DrawnScenes {
             Ok(vec![Exchange { said: Said::Verbatim(text), answer: question.answer.clone() }])
         };
         let conversations = scene.questions.iter().map(exchange).collect::<Result<_>>()?;
-        Ok(Sample { image: scene.image, regions: scene.regions, conversations, facts })
+        let choices = scene.questions.iter().enumerate().flat_map(|(at, question)| choices(at, question)).collect();
+        Ok(Sample { image: scene.image, regions: scene.regions, conversations, facts, choices })
     }
 
     fn heads(&self) -> Vec<Head> {
         HEADS.to_vec()
     }
+}
+
+/// The options of a question, which is asked in a conversation.
+fn choices(conversation: usize, question: &Question) -> impl Iterator<Item = Choice> {
+    question.choices.iter().enumerate().map(move |(place, text)| {
+        let right = text.split('.').next() == Some(question.answer.as_str());
+        let asked = if let [slot] = question.slots[..] { Some(slot) } else { None };
+        Choice { conversation, place, text: text.clone(), right, asked }
+    })
 }
 
 /// What is known of a scene's regions.

@@ -258,8 +258,11 @@ impl Trainer {
         } else {
             let (loss, reading) = Reading::of(model, tape, &scene, &sample.conversations, self.config.weigh)?;
             if probed && config.states {
-                prober.slots(&reading.crops(model)?)?;
-                prober.names(&reading.names(model, tape)?)?;
+                let (behind, choices) = (config.behind, &sample.choices);
+                prober.slots(&reading.crops(model, behind.slots)?)?;
+                prober.names(&reading.names(model, tape, behind.names)?)?;
+                prober.options(&reading.options(model, tape, choices, behind.options)?, choices)?;
+                prober.asked(&reading.options(model, tape, choices, behind.asked)?, choices)?;
             }
             loss
         };

@@ -46,7 +46,13 @@ fn sample(times: usize) -> Sample {
     let case = Case::read(&fixture().join("cases/relation.json")).unwrap();
     let image = Image::open(fixture().join("..").join(&case.image)).unwrap();
     let exchange = Exchange { said: Said::Question(case.question), answer: ANSWER.into() };
-    Sample { image, regions: case.regions, conversations: vec![vec![exchange]; times], facts: Vec::new() }
+    Sample {
+        image,
+        regions: case.regions,
+        conversations: vec![vec![exchange]; times],
+        facts: Vec::new(),
+        choices: Vec::new(),
+    }
 }
 
 /// The entries that the script kept.

@@ -48,7 +48,7 @@ fn sample(position: u64) -> Result<Sample> {
         exchange("Where is <Prompt0>?", format!("Place {}.", position % 4)),
         exchange("What is above <Prompt1>?", "<Prompt0>".into()),
     ];
-    Ok(Sample { image, regions, conversations, facts: Vec::new() })
+    Ok(Sample { image, regions, conversations, facts: Vec::new(), choices: Vec::new() })
 }
 
 #[test]

@@ -60,11 +60,39 @@ fn facts_are_those_of_the_scenes() {
 }
 
 #[test]
+fn options_are_those_of_the_questions() {
+    let (_, scenes) = scenes(&ScenesConfig::default());
+    let mut questions = 0;
+    for position in 0..50 {
+        let sample = scenes.sample(position).unwrap();
+        for (at, conversation) in sample.conversations.iter().enumerate() {
+            let Said::Verbatim(text) = &conversation[0].said else { panic!("not as prepared") };
+            let choices: Vec<_> = sample.choices.iter().filter(|choice| choice.conversation == at).collect();
+            assert_eq!(choices.is_empty(), !text.contains("Options:"), "{text}");
+            let right: Vec<_> = choices.iter().filter(|choice| choice.right).collect();
+            assert!(right.len() == usize::from(!choices.is_empty()));
+            for choice in &choices {
+                assert!(text.contains(&format!("\n{}\n", choice.text)), "{text}");
+                assert!(choice.text.starts_with(char::from(b'A' + choice.place as u8)));
+            }
+            for choice in right {
+                assert!(choice.text.starts_with(&format!("{}. ", conversation[0].answer)));
+                questions += 1;
+            }
+        }
+    }
+    assert!(questions > 100);
+}
+
+#[test]
 fn configurations_without_sense_are_refused() {
     let model = GarModel::open(directory()).unwrap().load().unwrap();
     let bad = ScenesConfig { regions: Some([0; 5]), ..ScenesConfig::default() };
     let error = DrawnScenes::new(&bad, &model, 1, Split::Train).unwrap_err().to_string();
     assert!(error.contains("regions"), "{error}");
+    let bad = ScenesConfig { again: vec!["ordering".into(), "colour".into()], ..ScenesConfig::default() };
+    let error = DrawnScenes::new(&bad, &model, 1, Split::Train).unwrap_err().to_string();
+    assert!(error.contains("again") && error.contains("colour"), "{error}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use gar_core::{
     vision::Image,
 };
 use gar_train::{
-    Error, Fact, Head, OptimizerConfig, Part, ProbeConfig, Recorded, Result, RunConfig, Sample, Samples, StepReport,
-    Trainer,
+    Choice, Error, Fact, Head, Layers, OptimizerConfig, Part, ProbeConfig, Recorded, Result, RunConfig, Sample,
+    Samples, StepReport, Trainer,
 };
 
 fn fixtures() -> PathBuf {
@@ -18,7 +18,11 @@ fn fixtures() -> PathBuf {
 }
 
 fn trainer(config: RunConfig) -> Trainer {
-    let checkpoint = fixtures().join("tile42");
+    trainer_of("tile42", config)
+}
+
+fn trainer_of(fixture: &str, config: RunConfig) -> Trainer {
+    let checkpoint = fixtures().join(fixture);
     let model = GarModel::open(&checkpoint).unwrap().load().unwrap();
     Trainer::new(model, &Weights::open(&checkpoint).unwrap(), config).unwrap()
 }
@@ -44,7 +48,7 @@ fn sample(position: u64) -> Result<Sample> {
         exchange("Where is <Prompt0>?", format!("Place {}.", position % 4)),
         exchange("What is left of <Prompt1>?", "<Prompt0>".into()),
     ];
-    Ok(Sample { image, regions, conversations, facts: Vec::new() })
+    Ok(Sample { image, regions, conversations, facts: Vec::new(), choices: Vec::new() })
 }
 
 /// Every file of the newest checkpoint.
@@ -245,13 +249,23 @@ fn captions_are_asked_for_as_the_paper_asks() {
     assert!(trainer.step(&samples).unwrap().loss.is_finite());
 }
 
-/// The facts of [`sample`]'s regions, in one head: the first region's place.
+/// The facts of [`sample`]'s regions, in one head: the first region's place; and a question with options about it.
 struct Known;
 
 impl Samples for Known {
     fn sample(&self, position: u64) -> Result<Sample> {
         let facts = vec![Fact { slot: 0, head: 0, class: (position % 4) as u32 }, Fact { slot: 1, head: 0, class: 4 }];
-        Ok(Sample { facts, ..sample(position)? })
+        let (mut sample, left) = (sample(position)?, position % 4 < 2);
+        let options = ["A. left", "B. right"];
+        let question = Said::Question(gar_core::prompt::multiple_choice("Where is <Prompt0>?", &options));
+        let answer = if left { "A" } else { "B" }.to_owned();
+        sample.conversations.push(vec![Exchange { said: question, answer }]);
+        let choice = |(place, text): (usize, &str)| {
+            let right = (place == 0) == left;
+            Choice { conversation: 2, place, text: text.into(), right, asked: Some(0) }
+        };
+        let choices = options.into_iter().enumerate().map(choice).collect();
+        Ok(Sample { facts, choices, ..sample })
     }
 
     fn heads(&self) -> Vec<Head> {
@@ -262,7 +276,7 @@ impl Samples for Known {
 #[test]
 fn probes_learn_beside_the_answers_and_are_not_exported() {
     let out = tempfile::tempdir().unwrap();
-    let probes = ProbeConfig { weight: 1.0, alone: 2, states: true };
+    let probes = ProbeConfig { weight: 1.0, alone: 2, ..ProbeConfig::default() };
     let begin = || trainer(RunConfig { probes, ..config(30) }).with_probes(Known.heads()).unwrap();
     let mut reports = Vec::new();
     let mut trainer = begin();
@@ -274,17 +288,65 @@ fn probes_learn_beside_the_answers_and_are_not_exported() {
     let heads = |report: &StepReport| report.probes.keys().cloned().collect::<Vec<_>>();
     assert_eq!(heads(&reports[1]), ["crops.place"], "alone: the decoder is not run");
     assert_eq!((reports[1].loss, reports[1].tokens), (0.0, 3));
-    assert_eq!(heads(&reports[2]), ["crops.place", "names.place", "slots.slots"]);
+    let all = ["asked.place", "crops.place", "names.place", "options.letter", "options.right", "slots.slots"];
+    assert_eq!(heads(&reports[2]), all);
     assert!(reports[2].loss > 0.0);
     let right = |report: &StepReport, head: &str| report.probes[head].right as f64 / report.probes[head].of as f64;
     let last = &reports[29];
     assert!(right(last, "slots.slots") > 0.9 && right(last, "names.place") >= 0.5, "{:?}", last.probes);
+    // Two options of each of three samples a step.
+    assert!(last.probes["options.letter"].of == 6 && right(last, "options.letter") == 1.0, "{:?}", last.probes);
     // They resume with the run, and no checkpoint holds them.
     let mut resumed = begin();
     assert!(resumed.resume(out.path()).unwrap());
     trainer.export(&fixtures().join("tile42"), &out.path().join("model")).unwrap();
     let exported = Weights::open(&out.path().join("model")).unwrap();
     assert!(exported.tensors().all(|tensor| !tensor.name.starts_with("probe.")));
+}
+
+#[test]
+fn options_that_are_not_in_their_conversation_are_named() {
+    let samples = |text: &'static str, conversation: usize| {
+        move |position: u64| {
+            let choices = vec![Choice { conversation, place: 0, text: text.into(), right: true, asked: None }];
+            Ok(Sample { choices, ..Known.sample(position)? })
+        }
+    };
+    let probes = ProbeConfig { weight: 1.0, ..ProbeConfig::default() };
+    let mut trainer = trainer(RunConfig { probes, ..config(1) }).with_probes(Known.heads()).unwrap();
+    for (text, conversation) in [("C. above", 2), ("A. left", 1), ("A. left", 9)] {
+        let error = trainer.step(&samples(text, conversation)).unwrap_err().to_string();
+        assert!(error.contains(text) && error.contains(&conversation.to_string()), "{error}");
+    }
+    assert!(trainer.step(&samples("A. left", 2)).is_ok());
+}
+
+#[test]
+fn probes_read_behind_the_layers_that_are_named() {
+    let run = |behind: Layers| {
+        let probes = ProbeConfig { weight: 1.0, behind, ..ProbeConfig::default() };
+        let mut trainer = trainer_of("tile48", RunConfig { probes, ..config(3) }).with_probes(Known.heads()).unwrap();
+        // The heads begin at zero, so the first step is the same whatever they read.
+        trainer.step(&Known)?;
+        trainer.step(&Known)?;
+        Ok::<_, Error>(trainer.parameters().trained().map(|(_, t)| t.to_f32_vec().unwrap()).collect::<Vec<_>>())
+    };
+    let last = run(Layers::default()).unwrap();
+    let layers = 2;
+    let named = |n: usize| Layers { slots: Some(n), names: Some(n), options: Some(n), asked: Some(n) };
+    assert!(run(named(layers)).unwrap() == last, "behind the last layer where none is named");
+    for one in [
+        Layers { slots: Some(1), ..Layers::default() },
+        Layers { names: Some(1), ..Layers::default() },
+        Layers { options: Some(1), ..Layers::default() },
+        Layers { asked: Some(1), ..Layers::default() },
+    ] {
+        assert!(run(one).unwrap() != last, "{one:?}");
+    }
+    for layer in [0, layers + 1] {
+        let error = run(named(layer)).unwrap_err();
+        assert!(error.to_string().contains(&format!("1 to {layers}, found {layer}")), "{error}");
+    }
 }
 
 #[test]

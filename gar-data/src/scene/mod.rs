@@ -62,6 +62,9 @@ pub struct SceneConfig {
     pub questions: usize,
     /// How many of a hundred questions that may have either form are multiple choice. Default: 60.
     pub choice_percent: u32,
+    /// Categories that are asked once more in each turn for every time they stand here, where the scene has them. Default:
+    /// none.
+    pub again: Vec<Category>,
     /// How many of a hundred scenes with several regions ask about a slot that is empty. Default: 5, as in the paper.
     pub absent_percent: u32,
 }
@@ -76,6 +79,7 @@ impl Default for SceneConfig {
             regions: [25, 25, 20, 15, 15],
             questions: 10,
             choice_percent: 60,
+            again: Vec::new(),
             absent_percent: 5,
         }
     }

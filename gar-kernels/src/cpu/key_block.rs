@@ -1,7 +1,8 @@
 //! Keys and values of some consecutive positions, in the panels that attention multiplies with.
 use super::{
+    buffer::Buffer,
     dot::{Dot, FloatDot},
-    panels::{Buffer, panel_len, place},
+    panels::{panel_len, place},
     product::Panels,
 };
 

@@ -4,6 +4,7 @@
 //! number is computed in one order, so results do not depend on the number of threads.
 mod argmax;
 mod attention;
+mod buffer;
 mod cached_attention;
 mod convert;
 mod dot;

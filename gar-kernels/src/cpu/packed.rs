@@ -5,9 +5,10 @@ use rayon::prelude::*;
 
 use super::{
     Cpu, NAME, Precision, WeightFormat,
+    buffer::Buffer,
     convert::Floats,
     dot::{FloatDot, FloatProduct, FloatWork, IntDot, IntProduct, IntWork},
-    panels::{Buffer, pack_floats, pack_levels, pack_transposed},
+    panels::{pack_floats, pack_levels, pack_transposed},
 };
 use crate::{DType, Error, Result, Storage, Tensor};
 

@@ -1,52 +1,15 @@
-//! Memory of panels, and how weights and rows of x are put into them; [`dot`](super::dot) says what panels are.
+//! How weights and rows of x are put into panels; [`dot`](super::dot) says what panels are.
 use std::{any::TypeId, ops::Range};
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 use half::bf16;
 use rayon::prelude::*;
 
 use super::{
+    buffer::Buffer,
     convert::Floats,
     dot::{Dot, FloatDot, IntDot},
 };
-
-/// 64 bytes: a cache line, and the widest register.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-// SAFETY: 64 bytes without padding; every pattern is valid.
-unsafe impl Zeroable for Line {}
-// SAFETY: as above.
-unsafe impl Pod for Line {}
-
-/// Zeroed memory that begins on a cache line, so that no vector of a panel straddles two.
-#[derive(Clone)]
-pub(super) struct Buffer {
-    lines: Vec<Line>,
-}
-
-impl Buffer {
-    /// Room for `len` entries.
-    pub(super) fn zeroed<T: Pod>(len: usize) -> Self {
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        Self { lines: bytemuck::allocation::zeroed_vec(lines) }
-    }
-
-    /// All of it, as entries.
-    pub(super) fn entries<T: Pod>(&self) -> &[T] {
-        bytemuck::cast_slice(&self.lines)
-    }
-
-    /// All of it, to write to.
-    pub(super) fn entries_mut<T: Pod>(&mut self) -> &mut [T] {
-        bytemuck::cast_slice_mut(&mut self.lines)
-    }
-
-    pub(super) fn byte_len(&self) -> usize {
-        self.lines.len() * size_of::<Line>()
-    }
-}
 
 /// Entries of one panel over `k`.
 pub(super) fn panel_len<D: Dot>(k: usize) -> usize {

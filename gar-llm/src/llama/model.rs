@@ -9,7 +9,7 @@ use gar_kernels::{Kernels, Progress, Tensor, Weights};
 
 use super::LlamaConfig;
 use super::rope::{Rope, RopeTables};
-use crate::{Decoder, Error, Result, Sequence};
+use crate::{AfterLayer, Decoder, Error, Result, Sequence};
 
 /// Rows of a prompt that go through the layers together, at least: bounds the memory that a long prompt needs.
 const CHUNK: usize = 512;
@@ -151,8 +151,15 @@ impl Llama {
         Ok(own)
     }
 
-    /// `x` [B, L, D] behind what each of B sequences holds → the residual stream after the last layer [B, L, D].
-    fn layers(&self, kernels: &Kernels, mut x: Tensor, sequences: &mut [&mut LlamaSequence]) -> Result<Tensor> {
+    /// `x` [B, L, D] behind what each of B sequences holds → the residual stream after the last layer [B, L, D]. `after` is
+    /// shown it after each.
+    fn layers(
+        &self,
+        kernels: &Kernels,
+        mut x: Tensor,
+        sequences: &mut [&mut LlamaSequence],
+        after: &mut AfterLayer<'_>,
+    ) -> Result<Tensor> {
         let [_, rows, _] = x.dims("llama", "x")?;
         let start: Vec<usize> = sequences.iter().map(|sequence| sequence.cache.len()).collect();
         // Every table begins with the same rows, so the longest serves all.
@@ -169,6 +176,7 @@ impl Llama {
             let normed = self.rms_norm(kernels, &x, &layer.mlp_norm)?;
             let (gate, up) = (layer.gate.apply(kernels, &normed, None)?, layer.up.apply(kernels, &normed, None)?);
             x = layer.down.apply(kernels, &kernels.pointwise.swiglu(&gate, &up)?, Some(&x))?;
+            after(i + 1, &x);
         }
         for cache in caches {
             cache.advance(rows)?;
@@ -297,7 +305,7 @@ impl Decoder for Llama {
             for start in (0..rows).step_by(chunk) {
                 let len = chunk.min(rows - start);
                 let chunk = embeds.rows(start..start + len)?.reshape(&[1, len, width])?;
-                let x = self.layers(kernels, chunk, &mut [&mut *own])?.reshape(&[len, width])?;
+                let x = self.layers(kernels, chunk, &mut [&mut *own], &mut |_, _| {})?.reshape(&[len, width])?;
                 last = x.rows(len - 1..len)?;
             }
             self.head(kernels, &last)
@@ -325,7 +333,7 @@ impl Decoder for Llama {
         let before: Vec<usize> = own.iter().map(|sequence| sequence.cache.len()).collect();
         let mut pass = || -> Result<Tensor> {
             let x = self.embed(kernels, tokens)?.reshape(&[batch, 1, width])?;
-            let x = self.layers(kernels, x, &mut own)?;
+            let x = self.layers(kernels, x, &mut own, &mut |_, _| {})?;
             self.head(kernels, &x.reshape(&[batch, width])?)
         };
         let mut logits = Err(Error::EmptyPrompt);
@@ -339,7 +347,13 @@ impl Decoder for Llama {
         logits
     }
 
-    fn extend(&self, kernels: &Kernels, sequences: &mut [&mut dyn Sequence], embeds: &Tensor) -> Result<Tensor> {
+    fn extend_seen(
+        &self,
+        kernels: &Kernels,
+        sequences: &mut [&mut dyn Sequence],
+        embeds: &Tensor,
+        after: &mut AfterLayer<'_>,
+    ) -> Result<Tensor> {
         let [batch, rows, width] = embeds.dims("extend", "embeds")?;
         embeds.expect_shape("extend", "embeds", &[sequences.len(), rows, self.config.hidden_size])?;
         if rows == 0 || batch == 0 {
@@ -349,7 +363,7 @@ impl Decoder for Llama {
         for sequence in sequences.iter_mut() {
             own.push(self.own(&mut **sequence, rows)?);
         }
-        let x = self.layers(kernels, embeds.clone(), &mut own)?;
+        let x = self.layers(kernels, embeds.clone(), &mut own, after)?;
         Ok(x.reshape(&[batch, rows, width])?)
     }
 

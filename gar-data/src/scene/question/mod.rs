@@ -42,6 +42,11 @@ pub enum Category {
 }
 
 impl Category {
+    /// The category of a [`name`](Self::name).
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|category| category.name() == name)
+    }
+
     /// All of them.
     pub const ALL: [Self; 11] = [
         Self::Color,
@@ -148,6 +153,8 @@ struct Asker<'a> {
 pub(super) fn ask(scene: &Scene, config: &SceneConfig, absent: &[usize], rng: &mut Rng) -> Vec<Question> {
     let mut asker = Asker { scene, slots: scene.regions.slots(), choice_percent: config.choice_percent, rng };
     let mut categories = asker.categories();
+    let again: Vec<Category> = config.again.iter().copied().filter(|again| categories.contains(again)).collect();
+    categories.extend(again);
     asker.rng.shuffle(&mut categories);
     let mut questions: Vec<Question> = Vec::with_capacity(config.questions);
     // Not every draw gives a new question; a scene of one region has few.
