@@ -83,7 +83,7 @@ mod tests {
             let mut buffer = Buffer::zeroed::<u8>(bytes);
             assert_eq!(buffer.byte_len(), bytes.next_multiple_of(64));
             assert!(buffer.entries::<u8>().iter().all(|&byte| byte == 0));
-            assert!(buffer.entries::<u8>().as_ptr().addr() % 64 == 0);
+            assert!(buffer.entries::<u8>().as_ptr().addr().is_multiple_of(64));
             buffer.entries_mut::<u16>().iter_mut().enumerate().for_each(|(i, v)| *v = i as u16);
             let copy = buffer.clone();
             buffer.entries_mut::<u16>().fill(7);
