@@ -144,9 +144,9 @@ def main():
 
     print(f"\nCeilings before and after: {json.dumps(before)}, {json.dumps(after)}\n")
     best = {key: max(before[key], after[key]) for key in before}
-    does = work(args.model, args.max_tiles + 1, prompt)
     print("| | achieved | of the ceiling |\n|---|---:|---:|")
     for name in (name for name in commands if name in ("gar f32", "gar bf16", "gar int8")):
+        does = work(args.model, runs[name][0]["crops"], runs[name][0]["prompt"])
         kind = name.removeprefix("gar ")
         # Without AVX512-BF16 products of bf16 run at the rate of f32.
         products = best.get(f"{kind}_gflops", best["f32_gflops"])

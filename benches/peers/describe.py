@@ -37,6 +37,8 @@ def measure(command: list[str], threads: int) -> dict[str, float]:
     timings = answer["timings"]
     decode = timings["decode"] / max(len(answer["tokens"]) - 1, 1)
     stages = {stage: timings[stage] for stage in ("preprocess", "vision", "prefill")}
+    if "grid" in answer:  # what gar read: tiles with the thumbnail, and tokens
+        stages |= {"crops": answer["grid"][0] * answer["grid"][1] + 1, "prompt": answer["prompt_tokens"]}
     return stages | {"decode_per_token": decode, "wall": wall, "peak_gib": usage.ru_maxrss / 2**20}
 
 

@@ -65,6 +65,20 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
 }
 
+impl Command {
+    /// Threads to compute with, where it is said how many.
+    pub(crate) fn threads(&self) -> Option<NonZeroUsize> {
+        let model = match self {
+            Self::Describe(args) => &args.session.model,
+            Self::Ask(args) => &args.session.model,
+            Self::Trace(args) => &args.model,
+            Self::Eval(command) => command.model()?,
+            _ => return None,
+        };
+        model.threads
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
     /// The picture: PNG, JPEG, WebP, BMP, GIF or TIFF

@@ -126,9 +126,6 @@ pub(crate) fn load_with(
     progress: Arc<dyn Progress>,
     change: impl FnOnce(GarBuilder) -> GarBuilder,
 ) -> Result<GarModel> {
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
-    }
     let kernels = kernels(args)?;
     let mut builder = GarModel::open(directory)?.with_kernels(kernels).with_progress(progress);
     if let Some(regions) = regions {

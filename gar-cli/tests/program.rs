@@ -163,6 +163,9 @@ fn ask_takes_regions_of_every_kind_in_order() {
     assert_eq!(alone["regions"], serde_json::json!([]), "a question about the picture as a whole");
     let threads = |n| json(&place.with_model(&[args.as_slice(), &["--threads", n]].concat()))["answer"].clone();
     assert_eq!(threads("1"), threads("3"));
+    // A JPEG is decoded on several threads, before the model is there.
+    image::open(place.path("photo.png")).unwrap().save(place.path("photo.jpg")).unwrap();
+    json(&place.with_model(&["ask", "photo.jpg", "What is this?", "--json", "--threads", "2"]));
 }
 
 #[test]

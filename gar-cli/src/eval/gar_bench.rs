@@ -20,7 +20,7 @@ pub(crate) struct GarBenchArgs {
     #[arg(long, value_enum, default_value = "vqa")]
     task: Part,
     #[command(flatten)]
-    run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 /// [`Task`] on the command line.

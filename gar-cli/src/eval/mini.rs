@@ -51,12 +51,11 @@ pub(crate) struct MiniArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
 }
 
 pub(crate) fn run(args: &MiniArgs, console: &Console) -> Result<()> {
     let directory = args.model.directory(console)?;
-    // Before the scenes, which are drawn on the threads that loading sets up.
     let loading: Arc<dyn Progress> = Arc::new(LoadingOnly(console.bars()));
     let model = session::load_with(&directory, &args.model, None, loading, |builder| builder)?;
     let bench = mini_bench(args.seed, args.questions.get())?;

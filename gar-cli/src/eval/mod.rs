@@ -11,6 +11,7 @@ mod view;
 
 use clap::Subcommand;
 
+use crate::args::ModelArgs;
 use crate::error::Result;
 use crate::output::Console;
 
@@ -32,6 +33,18 @@ pub(crate) enum EvalCommand {
     Stats(stats::StatsArgs),
     /// Write a page to look at a run: pictures with regions, options, answers
     View(view::ViewArgs),
+}
+
+impl EvalCommand {
+    /// How a model is loaded, where one is run.
+    pub(crate) fn model(&self) -> Option<&ModelArgs> {
+        match self {
+            Self::GarBench(args) => Some(&args.run.model),
+            Self::Run(args) => Some(&args.run.model),
+            Self::Mini(args) => Some(&args.model),
+            _ => None,
+        }
+    }
 }
 
 pub(crate) fn run(command: &EvalCommand, console: &Console) -> Result<()> {

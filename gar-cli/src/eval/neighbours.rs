@@ -20,7 +20,7 @@ pub(crate) struct NeighbourArgs {
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
     #[command(flatten)]
-    run: RunArgs,
+    pub(super) run: RunArgs,
 }
 
 /// Benchmarks beside GAR-Bench.

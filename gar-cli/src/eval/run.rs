@@ -20,7 +20,7 @@ use crate::session::{self, answer_options};
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     #[command(flatten)]
     answer: AnswerArgs,
     /// Directory of the run: new, empty, or of the same run, which then goes on
