@@ -3,7 +3,7 @@
 //! `gar-peer-candle MODEL f32|bf16 PROMPT NEW_TOKENS`, where MODEL is a checkpoint directory of gar, or
 //! `gar-peer-candle FILE.gguf q8_0 PROMPT NEW_TOKENS`, where FILE is what `llama.py` has written. Threads are those of
 //! `RAYON_NUM_THREADS`.
-use std::{error::Error, fs::File, path::Path, time::Instant};
+use std::{collections::HashMap, error::Error, fs::File, path::Path, time::Instant};
 
 use candle_core::{DType, Device, Tensor, quantized::gguf_file};
 use candle_nn::VarBuilder;
@@ -50,7 +50,8 @@ fn main() -> Result<()> {
 fn plain(folder: &Path, dtype: DType) -> Result<Forward> {
     let config: Value = serde_json::from_reader(File::open(folder.join("config.json"))?)?;
     let text = &config["mllm_config"]["text_config"];
-    let size = |key: &str| text[key].as_u64().map(|n| n as usize).ok_or(format!("config.json: expected {key}, found none"));
+    let size =
+        |key: &str| text[key].as_u64().map(|n| n as usize).ok_or(format!("config.json: expected {key}, found none"));
     let number = |key: &str| text[key].as_f64().ok_or(format!("config.json: expected {key}, found none"));
     let config = Config {
         hidden_size: size("hidden_size")?,
@@ -69,19 +70,23 @@ fn plain(folder: &Path, dtype: DType) -> Result<Forward> {
         max_position_embeddings: size("max_position_embeddings")?.min(8192),
         tie_word_embeddings: text["tie_word_embeddings"].as_bool().unwrap_or(false),
     };
-    let mut files = Vec::new();
+    let mut tensors = HashMap::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "safetensors") {
-            files.push(path);
+            let all = candle_core::safetensors::load(path, &Device::Cpu)?.into_iter();
+            // The decoder alone, under the names that candle expects, and once in its own type.
+            let decoder = all.filter_map(|(name, tensor)| {
+                let name = match name.strip_prefix("mllm.model.language_model.") {
+                    Some(rest) => format!("model.{rest}"),
+                    None => name.strip_prefix("mllm.").filter(|rest| *rest == "lm_head.weight")?.to_owned(),
+                };
+                Some(tensor.to_dtype(dtype).map(|tensor| (name, tensor)))
+            });
+            tensors.extend(decoder.collect::<candle_core::Result<Vec<_>>>()?);
         }
     }
-    // SAFETY: nobody writes to the checkpoint while this process runs.
-    let weights = unsafe { VarBuilder::from_mmaped_safetensors(&files, dtype, &Device::Cpu)? };
-    let weights = weights.rename_f(|name| match name.strip_prefix("model.") {
-        Some(rest) => format!("mllm.model.language_model.{rest}"),
-        None => format!("mllm.{name}"),
-    });
+    let weights = VarBuilder::from_tensors(tensors, dtype, &Device::Cpu);
     let llama = Llama::load(weights, &config)?;
     let mut cache = Cache::new(true, dtype, &config, &Device::Cpu)?;
     Ok(Box::new(move |ids, at| llama.forward(ids, at, &mut cache)))
