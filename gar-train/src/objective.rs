@@ -206,14 +206,8 @@ impl Reading {
         Ok(States { rows: tape.join(&rows, &[slots.len(), width])?, of: slots })
     }
 
-    /// The states where options end, behind a layer.
-    pub(crate) fn options(
-        &self,
-        model: &GarModel,
-        tape: &Tape,
-        choices: &[Choice],
-        layer: Option<usize>,
-    ) -> Result<States> {
+    /// Where options end: for each block the rows of its states, and the index of the choice that each row speaks of.
+    pub(crate) fn option_ends(&self, model: &GarModel, choices: &[Choice]) -> Result<OptionEnds> {
         let mut ends = Vec::with_capacity(choices.len());
         for choice in choices {
             let ids = model.tokenizer().encode(&choice.text, false).map_err(gar_core::Error::from)?;
@@ -234,11 +228,33 @@ impl Reading {
                     of.push(at);
                 }
             }
-            rows.push(model.kernels().rows.gather(block.states(layer)?, &index)?);
+            rows.push(index);
         }
-        let width = model.decoder().width();
-        Ok(States { rows: tape.join(&rows, &[of.len(), width])?, of })
+        Ok(OptionEnds { rows, of })
     }
+
+    /// The states where options end, behind a layer.
+    pub(crate) fn options(
+        &self,
+        model: &GarModel,
+        tape: &Tape,
+        ends: &OptionEnds,
+        layer: Option<usize>,
+    ) -> Result<States> {
+        let gather =
+            |(block, index): (&Block, &Vec<u32>)| Ok(model.kernels().rows.gather(block.states(layer)?, index)?);
+        let rows = self.answering().iter().zip(&ends.rows).map(gather).collect::<Result<Vec<_>>>()?;
+        let width = model.decoder().width();
+        Ok(States { rows: tape.join(&rows, &[ends.of.len(), width])?, of: ends.of.clone() })
+    }
+}
+
+/// Where the options of a [`Reading`] end.
+pub(crate) struct OptionEnds {
+    /// Rows of the states of each block that holds answers.
+    rows: Vec<Vec<u32>>,
+    /// The index of the choice that each row speaks of, over all blocks.
+    of: Vec<usize>,
 }
 
 /// Reads what some conversations have behind position `shared`, which is where `prefix` ends.

@@ -28,7 +28,7 @@ const PREFIX: &str = "probe.";
 const SLOTS: &str = "slots";
 const OPTIONS: &str = "options";
 const ASKED: &str = "asked";
-/// Most options of a question that are learnt; GAR-Bench has no more.
+/// Options of a question that are learnt; further ones are passed over.
 const PLACES: usize = 5;
 /// The heads of options, and their classes.
 const OPTION_HEADS: [(&str, usize); 2] = [("right", 2), ("letter", PLACES)];

@@ -102,7 +102,7 @@ impl Samples for DrawnScenes {
 /// The options of a question, which is asked in a conversation.
 fn choices(conversation: usize, question: &Question) -> impl Iterator<Item = Choice> {
     question.choices.iter().enumerate().map(move |(place, text)| {
-        let right = text.split('.').next() == Some(question.answer.as_str());
+        let right = question.right_choice() == Some(place);
         let asked = if let [slot] = question.slots[..] { Some(slot) } else { None };
         Choice { conversation, place, text: text.clone(), right, asked }
     })

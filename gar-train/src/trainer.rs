@@ -261,8 +261,9 @@ impl Trainer {
                 let (behind, choices) = (config.behind, &sample.choices);
                 prober.slots(&reading.crops(model, behind.slots)?)?;
                 prober.names(&reading.names(model, tape, behind.names)?)?;
-                prober.options(&reading.options(model, tape, choices, behind.options)?, choices)?;
-                prober.asked(&reading.options(model, tape, choices, behind.asked)?, choices)?;
+                let ends = reading.option_ends(model, choices)?;
+                prober.options(&reading.options(model, tape, &ends, behind.options)?, choices)?;
+                prober.asked(&reading.options(model, tape, &ends, behind.asked)?, choices)?;
             }
             loss
         };

@@ -134,9 +134,14 @@ impl Question {
 
     /// The text of the right option, or of the open answer.
     pub fn meaning(&self) -> &str {
-        let letter = |choice: &&String| choice.split_once(". ").is_some_and(|(letter, _)| letter == self.answer);
-        let right = self.choices.iter().find(letter).and_then(|choice| choice.split_once(". "));
+        let right = self.right_choice().and_then(|place| self.choices[place].split_once(". "));
         right.map_or(self.answer.as_str(), |(_, text)| text)
+    }
+
+    /// The place of the right option among [`choices`](Self::choices); `None` for an open question.
+    pub fn right_choice(&self) -> Option<usize> {
+        let letter = |choice: &String| choice.split_once(". ").is_some_and(|(letter, _)| letter == self.answer);
+        self.choices.iter().position(letter)
     }
 }
 
