@@ -45,7 +45,7 @@ pub use error::{Error, Result};
 pub use objective::{Loss, Weigh, loss};
 pub use optimizer::{Moments, OptimizerConfig, adamw, norm};
 pub use parameters::{Parameters, Part};
-pub use probe::{Choice, Fact, Head, Layers, ProbeConfig, Tallies, Tally};
+pub use probe::{Answer, Choice, Fact, Head, Heads, Layers, ProbeConfig, Tallies, Tally};
 pub use recorded::Recorded;
 pub use sample::{Sample, Samples};
 pub use scenes::{DrawnScenes, ScenesConfig};

@@ -11,8 +11,9 @@
 //! | `crops` | the mean of a region's crop features | its [`Fact`]s |
 //! | `slots` | the decoder's state at every crop token | the region's slot |
 //! | `names` | the decoder's state at every `<PromptK>` behind the regions | the facts of region K |
-//! | `options` | the decoder's state at the last token of every [`Choice`] | whether it is right, and its letter |
-//! | `asked` | the same | the facts of the one region that the question is about |
+//! | `asked` | the decoder's state at the last token of every [`Choice`] | what is true where its question asks |
+//! | `stated` | the same | what the option claims |
+//! | `options` | the same | whether it is right, and its letter |
 use std::collections::BTreeMap;
 
 use gar_core::{
@@ -28,10 +29,12 @@ const PREFIX: &str = "probe.";
 const SLOTS: &str = "slots";
 const OPTIONS: &str = "options";
 const ASKED: &str = "asked";
+const STATED: &str = "stated";
 /// Options of a question that are learnt; further ones are passed over.
 const PLACES: usize = 5;
 /// The heads of options, and their classes.
-const OPTION_HEADS: [(&str, usize); 2] = [("right", 2), ("letter", PLACES)];
+const OPTION_HEADS: [(&str, usize); 2] = [(RIGHT, 2), ("letter", PLACES)];
+const RIGHT: &str = "right";
 
 /// A question that a fact answers: which of so many classes a region belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +56,29 @@ pub struct Fact {
     pub class: u32,
 }
 
+/// The questions that a source of samples has answers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heads {
+    /// Those that [`Fact`]s answer.
+    pub facts: Vec<Head>,
+    /// Those that [`Answer`]s of a [`Choice`] answer.
+    pub claims: Vec<Head>,
+}
+
+/// One of the classes of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Index of the [`Head`].
+    pub head: usize,
+    /// The class.
+    pub class: u32,
+}
+
 /// An option of a multiple-choice question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
+    /// What its question is about, as tallies name it.
+    pub about: &'static str,
     /// Index of the conversation that asks the question.
     pub conversation: usize,
     /// Its place among the question's options, from 0: its letter.
@@ -64,8 +87,10 @@ pub struct Choice {
     pub text: String,
     /// Whether it is the right one.
     pub right: bool,
-    /// The slot of the region that the question is about, where it is about one.
-    pub asked: Option<usize>,
+    /// What is true where the question asks, by [`Heads::claims`].
+    pub asked: Vec<Answer>,
+    /// What the option claims, by the same.
+    pub stated: Vec<Answer>,
 }
 
 /// How probes take part in a run.
@@ -85,7 +110,7 @@ pub struct ProbeConfig {
 /// The layer, counted from 1, behind which each probe reads the decoder's states; the last where none is named.
 ///
 /// What a probe finds behind the last layer is too late for the layers to use. Naming earlier ones asks that the slot be
-/// known before the facts are looked for, and these before options are compared with them.
+/// known before the facts are looked for, and what is true and what is claimed before the two are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Layers {
@@ -97,6 +122,8 @@ pub struct Layers {
     pub options: Option<usize>,
     /// For `asked`.
     pub asked: Option<usize>,
+    /// For `stated`.
+    pub stated: Option<usize>,
 }
 
 impl ProbeConfig {
@@ -135,7 +162,7 @@ pub type Tallies = BTreeMap<String, Tally>;
 /// The heads and where their weights stand.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probes {
-    pub(crate) heads: Vec<Head>,
+    pub(crate) heads: Heads,
     pub(crate) slots: usize,
 }
 
@@ -158,11 +185,14 @@ impl Probes {
         let zeros = |probe: &str, head: &str, classes: usize| {
             Ok((weight(probe, head), Tensor::from_vec(vec![0.0_f32; classes * width], &[classes, width])?))
         };
-        let probes: &[&str] = if states { &["crops", "names", ASKED] } else { &["crops"] };
-        let facts = probes.iter().flat_map(|probe| self.heads.iter().map(move |h| zeros(probe, h.name, h.classes)));
+        let (facts, claims) = (self.heads.facts.as_slice(), self.heads.claims.as_slice());
+        let probes =
+            [("crops", facts, true), ("names", facts, states), (ASKED, claims, states), (STATED, claims, states)];
+        let known = probes.into_iter().filter(|(.., learnt)| *learnt);
+        let known = known.flat_map(|(probe, heads, _)| heads.iter().map(move |h| zeros(probe, h.name, h.classes)));
         let slots = states.then(|| zeros(SLOTS, SLOTS, self.slots));
         let options = states.then(|| OPTION_HEADS.map(|(head, classes)| zeros(OPTIONS, head, classes)));
-        facts.chain(slots).chain(options.into_iter().flatten()).collect()
+        known.chain(slots).chain(options.into_iter().flatten()).collect()
     }
 }
 
@@ -214,7 +244,7 @@ impl<'a> Prober<'a> {
             return Ok(());
         }
         let classes: Vec<u32> = states.of.iter().map(|&slot| slot as u32).collect();
-        let term = self.learn(SLOTS, SLOTS, &states.rows, &classes)?;
+        let term = self.learn(SLOTS, SLOTS, &states.rows, &classes, SLOTS)?;
         self.terms.push((term, 1.0 / classes.len() as f32));
         Ok(())
     }
@@ -227,44 +257,73 @@ impl<'a> Prober<'a> {
     /// The probe of options, given the states where they end.
     pub(crate) fn options(&mut self, states: &States, choices: &[Choice]) -> Result<()> {
         let known = states.of.iter().enumerate().filter_map(|(row, &at)| Some((row as u32, choices.get(at)?)));
-        let known = known.filter(|(_, choice)| choice.place < PLACES);
-        let (index, classes): (Vec<u32>, Vec<[u32; 2]>) =
-            known.map(|(row, choice)| (row, [u32::from(choice.right), choice.place as u32])).unzip();
-        if index.is_empty() {
-            return Ok(());
-        }
-        let rows = self.kernels.rows.gather(&states.rows, &index)?;
-        for (at, (head, _)) in OPTION_HEADS.into_iter().enumerate() {
-            let classes: Vec<u32> = classes.iter().map(|classes| classes[at]).collect();
-            let term = self.learn(OPTIONS, head, &rows, &classes)?;
-            self.terms.push((term, 1.0 / classes.len() as f32));
+        let known: Vec<(u32, &Choice)> = known.filter(|(_, choice)| choice.place < PLACES).collect();
+        let share = 1.0 / known.len().max(1) as f32;
+        for (head, _) in OPTION_HEADS {
+            // One head learns them all; what a question is about tells its tallies apart.
+            let mut groups: BTreeMap<&str, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
+            for &(row, choice) in &known {
+                let (about, class) =
+                    if head == RIGHT { (choice.about, u32::from(choice.right)) } else { (head, choice.place as u32) };
+                let (index, classes) = groups.entry(about).or_default();
+                index.push(row);
+                classes.push(class);
+            }
+            for (about, (index, classes)) in groups {
+                let rows = self.kernels.rows.gather(&states.rows, &index)?;
+                let term = self.learn(OPTIONS, head, &rows, &classes, about)?;
+                self.terms.push((term, share));
+            }
         }
         Ok(())
     }
 
-    /// The probe of whom questions are about, given the states where their options end.
+    /// The probe of what is true where questions ask, given the states where their options end.
     pub(crate) fn asked(&mut self, states: &States, choices: &[Choice]) -> Result<()> {
-        let known = states.of.iter().enumerate().filter_map(|(row, &at)| Some((row as u32, choices.get(at)?.asked?)));
-        let (index, of): (Vec<u32>, Vec<usize>) = known.unzip();
-        if index.is_empty() {
-            return Ok(());
-        }
-        let rows = self.kernels.rows.gather(&states.rows, &index)?;
-        self.learn_facts(ASKED, &States { rows, of })
+        self.learn_claims(ASKED, states, |choice| &choice.asked, choices)
+    }
+
+    /// The probe of what options claim, given the states where they end.
+    pub(crate) fn stated(&mut self, states: &States, choices: &[Choice]) -> Result<()> {
+        self.learn_claims(STATED, states, |choice| &choice.stated, choices)
+    }
+
+    fn learn_claims(
+        &mut self,
+        probe: &str,
+        states: &States,
+        answers: impl Fn(&Choice) -> &Vec<Answer>,
+        choices: &[Choice],
+    ) -> Result<()> {
+        let class = |choice: usize, head| {
+            answers(choices.get(choice)?).iter().find(|answer| answer.head == head).map(|answer| answer.class)
+        };
+        self.learn_each(probe, &self.probes.heads.claims, states, class)
     }
 
     /// Each head learns the facts of its kind from the rows of their regions.
     fn learn_facts(&mut self, probe: &str, states: &States) -> Result<()> {
-        let mut terms = Vec::with_capacity(self.probes.heads.len());
-        for (at, head) in self.probes.heads.iter().enumerate() {
-            let class =
-                |slot| self.facts.iter().find(|fact| (fact.head, fact.slot) == (at, slot)).map(|fact| fact.class);
+        let facts = self.facts;
+        let class = |slot, head| facts.iter().find(|f| (f.head, f.slot) == (head, slot)).map(|fact| fact.class);
+        self.learn_each(probe, &self.probes.heads.facts, states, class)
+    }
+
+    /// Each head learns its classes from the rows that have one, given what a row speaks of.
+    fn learn_each(
+        &mut self,
+        probe: &str,
+        heads: &[Head],
+        states: &States,
+        class: impl Fn(usize, usize) -> Option<u32>,
+    ) -> Result<()> {
+        let mut terms = Vec::with_capacity(heads.len());
+        for (at, head) in heads.iter().enumerate() {
             let known = states.of.iter().enumerate();
             let (index, classes): (Vec<u32>, Vec<u32>) =
-                known.filter_map(|(row, &slot)| Some((row as u32, class(slot)?))).unzip();
+                known.filter_map(|(row, &of)| Some((row as u32, class(of, at)?))).unzip();
             if !index.is_empty() {
                 let rows = self.kernels.rows.gather(&states.rows, &index)?;
-                terms.push((self.learn(probe, head.name, &rows, &classes)?, classes.len()));
+                terms.push((self.learn(probe, head.name, &rows, &classes, head.name)?, classes.len()));
             }
         }
         let share = 1.0 / terms.len().max(1) as f32;
@@ -272,12 +331,12 @@ impl<'a> Prober<'a> {
         Ok(())
     }
 
-    /// Cross-entropy of one head on some rows, summed.
-    fn learn(&mut self, probe: &str, head: &str, rows: &Tensor, classes: &[u32]) -> Result<Tensor> {
+    /// Cross-entropy of one head on some rows, summed; `told` names its tally.
+    fn learn(&mut self, probe: &str, head: &str, rows: &Tensor, classes: &[u32], told: &str) -> Result<Tensor> {
         let name = weight(probe, head);
         let weight = self.weights.get(&name).ok_or_else(|| Error::NoProbe { name: name.clone() })?;
         let logits = self.kernels.matmul.matmul(rows, weight, Default::default())?;
-        let tally = self.tallies.entry(format!("{probe}.{head}")).or_default();
+        let tally = self.tallies.entry(format!("{probe}.{told}")).or_default();
         let width = logits.as_rows().1;
         for (row, &class) in logits.to_f32_vec()?.chunks_exact(width.max(1)).zip(classes) {
             let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i as u32);

@@ -1,7 +1,7 @@
 //! What training reads.
 use gar_core::{Exchange, GarModel, prompt::RegionSet, vision::Image};
 
-use crate::{Choice, Fact, Head, Result};
+use crate::{Choice, Fact, Heads, Result};
 
 /// A picture, its regions, and what is said about them. Each conversation begins anew; all share the picture, which is
 /// encoded once.
@@ -29,9 +29,9 @@ pub trait Samples: Sync {
     /// A sample that cannot be read.
     fn sample(&self, position: u64) -> Result<Sample>;
 
-    /// The questions that the facts of its samples answer.
-    fn heads(&self) -> Vec<Head> {
-        Vec::new()
+    /// The questions that its samples have answers to.
+    fn heads(&self) -> Heads {
+        Heads::default()
     }
 }
 

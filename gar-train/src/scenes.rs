@@ -1,10 +1,10 @@
 //! Drawn scenes as samples: pictures, questions with their answers, and the facts that probes learn.
 use gar_core::{Exchange, GarModel, Said};
-use gar_data::scene::{Category, Color, Kind, Material, Nature, Object, Question, Scene, SceneConfig, SceneGenerator};
-use gar_data::scene::{Shape, Size, Split, Texture};
+use gar_data::scene::{Category, Claim, Color, Kind, Material, Nature, Object, Question, Relation, Says, Scene};
+use gar_data::scene::{SceneConfig, SceneGenerator, Shape, Size, Split, Texture};
 use serde::{Deserialize, Serialize};
 
-use crate::{Choice, Error, Fact, Head, Result, Sample, Samples, sample::CropTokens};
+use crate::{Answer, Choice, Error, Fact, Head, Heads, Result, Sample, Samples, sample::CropTokens};
 
 /// Bins of a region's place along a side of the picture.
 const BINS: usize = 8;
@@ -24,6 +24,25 @@ const HEADS: [Head; 11] = [
     Head { name: "row", classes: CELLS },
     Head { name: "from-left", classes: CELLS },
     Head { name: "from-right", classes: CELLS },
+];
+
+/// What options claim. Questions may be about three regions, and those that relate them about two pairs: of a kind of claim
+/// with several heads, the first is for the first region or pair, and so on.
+const CLAIMS: [Head; 14] = [
+    Head { name: "color", classes: Color::ALL.len() },
+    Head { name: "shape", classes: Shape::ALL.len() },
+    Head { name: "texture", classes: Texture::ALL.len() },
+    Head { name: "material", classes: Material::ALL.len() },
+    Head { name: "row", classes: CELLS },
+    Head { name: "from-left", classes: CELLS },
+    Head { name: "from-right", classes: CELLS },
+    Head { name: "nature", classes: Nature::ALL.len() },
+    Head { name: "nature-2", classes: Nature::ALL.len() },
+    Head { name: "nature-3", classes: Nature::ALL.len() },
+    Head { name: "relation", classes: Relation::ALL.len() },
+    Head { name: "relation-2", classes: Relation::ALL.len() },
+    Head { name: "stands", classes: 2 },
+    Head { name: "stands-2", classes: 2 },
 ];
 
 /// Which drawn scenes to train on. Absent keys are those of [`SceneConfig`].
@@ -94,18 +113,40 @@ impl Samples for DrawnScenes {
         Ok(Sample { image: scene.image, regions: scene.regions, conversations, facts, choices })
     }
 
-    fn heads(&self) -> Vec<Head> {
-        HEADS.to_vec()
+    fn heads(&self) -> Heads {
+        Heads { facts: HEADS.to_vec(), claims: CLAIMS.to_vec() }
     }
 }
 
 /// The options of a question, which is asked in a conversation.
 fn choices(conversation: usize, question: &Question) -> impl Iterator<Item = Choice> {
-    question.choices.iter().enumerate().map(move |(place, text)| {
-        let right = question.right_choice() == Some(place);
-        let asked = if let [slot] = question.slots[..] { Some(slot) } else { None };
-        Choice { conversation, place, text: text.clone(), right, asked }
+    question.choices.iter().zip(&question.claims).enumerate().map(move |(place, (text, claims))| Choice {
+        about: question.category.name(),
+        conversation,
+        place,
+        text: text.clone(),
+        right: question.right_choice() == Some(place),
+        asked: question.truth.iter().map(answer).collect(),
+        stated: claims.iter().map(answer).collect(),
     })
+}
+
+/// A claim as a class of one of [`CLAIMS`].
+fn answer(claim: &Claim) -> Answer {
+    let (head, class) = match claim.says {
+        Says::Color(color) => (0, color.index()),
+        Says::Shape(shape) => (1, shape.index()),
+        Says::Texture(texture) => (2, texture.index()),
+        Says::Material(material) => (3, material.index()),
+        Says::Row(row) => (4, row),
+        Says::FromLeft(count) => (5, count),
+        Says::FromRight(count) => (6, count),
+        Says::Nature(nature) => (7 + claim.of, nature.index()),
+        // The pair of the first region and another.
+        Says::Relation(relation) => (9 + claim.of, relation as usize),
+        Says::Stands(stands) => (12 + claim.of, usize::from(stands)),
+    };
+    Answer { head, class: class as u32 }
 }
 
 /// What is known of a scene's regions.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Gradients, Head, Loss, Moments, Parameters, Result, RunConfig, Sample, Samples, Tallies, Tape,
+    Error, Gradients, Heads, Loss, Moments, Parameters, Result, RunConfig, Sample, Samples, Tallies, Tape,
     objective::{self, Reading},
     optimizer::{adamw, norm},
     probe::{Prober, Probes},
@@ -94,13 +94,13 @@ impl Trainer {
         Ok(Self { config, parameters, moments, step: 0, history, probes, model })
     }
 
-    /// Trains linear probes beside the model, as [`RunConfig::probes`] says, to answer these questions about regions. To be
+    /// Trains linear probes beside the model, as [`RunConfig::probes`] says, to answer the questions of `heads`. To be
     /// called before the first step and before [`resume`](Self::resume).
     ///
     /// # Errors
     /// What a tensor refuses.
-    pub fn with_probes(mut self, heads: Vec<Head>) -> Result<Self> {
-        if self.config.probes.weight > 0.0 && !heads.is_empty() {
+    pub fn with_probes(mut self, heads: Heads) -> Result<Self> {
+        if self.config.probes.weight > 0.0 && !heads.facts.is_empty() {
             let config = self.model.config();
             self.probes = Probes { heads, slots: config.prompt_slots };
             let weights = self.probes.weights(config.decoder_width, self.config.probes.states)?;
@@ -248,7 +248,7 @@ impl Trainer {
     /// The loss of a sample with that of its probes. Only the answers' part is told.
     fn loss(&self, model: &GarModel, tape: &Tape, sample: &Sample, step: u64) -> Result<(Loss, Tallies)> {
         let scene = model.scene(&sample.image, &sample.regions)?;
-        let (config, probed) = (self.config.probes, !self.probes.heads.is_empty());
+        let (config, probed) = (self.config.probes, !self.probes.heads.facts.is_empty());
         let mut prober = Prober::new(&self.probes, &self.parameters, model.kernels(), tape, &sample.facts);
         if probed {
             prober.crops(&scene)?;
@@ -262,8 +262,9 @@ impl Trainer {
                 prober.slots(&reading.crops(model, behind.slots)?)?;
                 prober.names(&reading.names(model, tape, behind.names)?)?;
                 let ends = reading.option_ends(model, choices)?;
-                prober.options(&reading.options(model, tape, &ends, behind.options)?, choices)?;
                 prober.asked(&reading.options(model, tape, &ends, behind.asked)?, choices)?;
+                prober.stated(&reading.options(model, tape, &ends, behind.stated)?, choices)?;
+                prober.options(&reading.options(model, tape, &ends, behind.options)?, choices)?;
             }
             loss
         };

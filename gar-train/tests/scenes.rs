@@ -42,7 +42,7 @@ fn every_word_is_known_and_every_answer_comes_back() {
 #[test]
 fn facts_are_those_of_the_scenes() {
     let (_, scenes) = scenes(&ScenesConfig::default());
-    let heads = scenes.heads();
+    let heads = scenes.heads().facts;
     let color = heads.iter().position(|head| head.name == "color").unwrap();
     let generator = SceneGenerator::new(SceneConfig::default(), 3, Split::Train).unwrap();
     let mut colors = 0;
@@ -62,7 +62,7 @@ fn facts_are_those_of_the_scenes() {
 #[test]
 fn options_are_those_of_the_questions() {
     let (_, scenes) = scenes(&ScenesConfig::default());
-    let mut questions = 0;
+    let (heads, mut questions) = (scenes.heads().claims, 0);
     for position in 0..50 {
         let sample = scenes.sample(position).unwrap();
         for (at, conversation) in sample.conversations.iter().enumerate() {
@@ -74,6 +74,10 @@ fn options_are_those_of_the_questions() {
             for choice in &choices {
                 assert!(text.contains(&format!("\n{}\n", choice.text)), "{text}");
                 assert!(choice.text.starts_with(char::from(b'A' + choice.place as u8)));
+                let mut answers = choice.asked.iter().chain(&choice.stated);
+                assert!(answers.all(|answer| (answer.class as usize) < heads[answer.head].classes));
+                let holds = choice.stated.iter().all(|answer| choice.asked.contains(answer));
+                assert!(holds == choice.right && !choice.stated.is_empty(), "{choice:?}");
             }
             for choice in right {
                 assert!(choice.text.starts_with(&format!("{}. ", conversation[0].answer)));

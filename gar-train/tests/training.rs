@@ -9,8 +9,8 @@ use gar_core::{
     vision::Image,
 };
 use gar_train::{
-    Choice, Error, Fact, Head, Layers, OptimizerConfig, Part, ProbeConfig, Recorded, Result, RunConfig, Sample,
-    Samples, StepReport, Trainer,
+    Answer, Choice, Error, Fact, Head, Heads, Layers, OptimizerConfig, Part, ProbeConfig, Recorded, Result, RunConfig,
+    Sample, Samples, StepReport, Trainer,
 };
 
 fn fixtures() -> PathBuf {
@@ -262,15 +262,22 @@ impl Samples for Known {
         sample.conversations.push(vec![Exchange { said: question, answer }]);
         let choice = |(place, text): (usize, &str)| {
             let right = (place == 0) == left;
-            Choice { conversation: 2, place, text: text.into(), right, asked: Some(0) }
+            let (asked, stated) = ([usize::from(!left), place]).map(place_is).into();
+            Choice { about: "place", conversation: 2, place, text: text.into(), right, asked, stated }
         };
         let choices = options.into_iter().enumerate().map(choice).collect();
         Ok(Sample { facts, choices, ..sample })
     }
 
-    fn heads(&self) -> Vec<Head> {
-        vec![Head { name: "place", classes: 5 }]
+    fn heads(&self) -> Heads {
+        let [facts, claims] = [5, 2].map(|classes| vec![Head { name: "place", classes }]);
+        Heads { facts, claims }
     }
+}
+
+/// The claim that a region is left, or right.
+fn place_is(place: usize) -> Vec<Answer> {
+    vec![Answer { head: 0, class: place as u32 }]
 }
 
 #[test]
@@ -288,8 +295,8 @@ fn probes_learn_beside_the_answers_and_are_not_exported() {
     let heads = |report: &StepReport| report.probes.keys().cloned().collect::<Vec<_>>();
     assert_eq!(heads(&reports[1]), ["crops.place"], "alone: the decoder is not run");
     assert_eq!((reports[1].loss, reports[1].tokens), (0.0, 3));
-    let all = ["asked.place", "crops.place", "names.place", "options.letter", "options.right", "slots.slots"];
-    assert_eq!(heads(&reports[2]), all);
+    let all = "asked.place crops.place names.place options.letter options.place slots.slots stated.place";
+    assert_eq!(heads(&reports[2]).join(" "), all);
     assert!(reports[2].loss > 0.0);
     let right = |report: &StepReport, head: &str| report.probes[head].right as f64 / report.probes[head].of as f64;
     let last = &reports[29];
@@ -308,7 +315,10 @@ fn probes_learn_beside_the_answers_and_are_not_exported() {
 fn options_that_are_not_in_their_conversation_are_named() {
     let samples = |text: &'static str, conversation: usize| {
         move |position: u64| {
-            let choices = vec![Choice { conversation, place: 0, text: text.into(), right: true, asked: None }];
+            let (asked, stated) = (place_is(0), place_is(0));
+            let choice =
+                Choice { about: "place", conversation, place: 0, text: text.into(), right: true, asked, stated };
+            let choices = vec![choice];
             Ok(Sample { choices, ..Known.sample(position)? })
         }
     };
@@ -333,13 +343,14 @@ fn probes_read_behind_the_layers_that_are_named() {
     };
     let last = run(Layers::default()).unwrap();
     let layers = 2;
-    let named = |n: usize| Layers { slots: Some(n), names: Some(n), options: Some(n), asked: Some(n) };
+    let named = |n: usize| Layers { slots: Some(n), names: Some(n), asked: Some(n), stated: Some(n), options: Some(n) };
     assert!(run(named(layers)).unwrap() == last, "behind the last layer where none is named");
     for one in [
         Layers { slots: Some(1), ..Layers::default() },
         Layers { names: Some(1), ..Layers::default() },
         Layers { options: Some(1), ..Layers::default() },
         Layers { asked: Some(1), ..Layers::default() },
+        Layers { stated: Some(1), ..Layers::default() },
     ] {
         assert!(run(one).unwrap() != last, "{one:?}");
     }

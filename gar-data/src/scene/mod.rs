@@ -37,7 +37,7 @@ pub use attributes::{Cell, Color, Look, Material, Nature, Shape, Size, Texture};
 pub use caption::{CaptionVerdict, judge_caption, judge_relation};
 pub use item::Kind;
 pub use layout::SceneKind;
-pub use question::{Category, Form, Question};
+pub use question::{Category, Claim, Form, Question, Says};
 pub use relation::{Relation, Relations};
 
 use crate::rng::Rng;

@@ -4,10 +4,13 @@
 //! letter is uniform, and what can be right is as often wrong.
 
 mod attribute;
+mod claim;
 mod ordering;
 mod reflection;
 mod relation;
 
+use claim::Offer;
+pub use claim::{Claim, Says};
 use gar_prompt::{multiple_choice, prompt_name, user_text};
 
 use super::attributes::Nature;
@@ -100,6 +103,11 @@ pub struct Question {
     pub stem: String,
     /// The options, each with its letter: `A. red`. Empty for an open question.
     pub choices: Vec<String>,
+    /// What each of [`choices`](Self::choices) claims.
+    pub claims: Vec<Vec<Claim>>,
+    /// What is true where a multiple-choice question asks: every claim of the right option is among it, and of each other
+    /// option at least one is not.
+    pub truth: Vec<Claim>,
     /// The right answer: a letter, or the text.
     pub answer: String,
     /// The slots it names in the order that matters: subject first. Other regions of the scene are redundant.
@@ -290,33 +298,46 @@ impl Asker<'_> {
 
 /// An open question.
 fn open(category: Category, stem: String, answer: String, slots: Vec<usize>) -> Question {
-    Question { category, form: Form::Open, stem, choices: Vec::new(), answer, slots }
+    let (choices, claims, truth) = Default::default();
+    Question { category, form: Form::Open, stem, choices, claims, truth, answer, slots }
 }
 
-/// A multiple-choice question; the first option is the right one until they are shuffled.
-fn choose(category: Category, stem: String, options: Vec<String>, slots: Vec<usize>, rng: &mut Rng) -> Question {
-    let mut order: Vec<usize> = (0..options.len()).collect();
-    rng.shuffle(&mut order);
-    let letter = |place: usize| char::from(b'A' + place as u8);
-    let choices =
-        order.iter().enumerate().map(|(place, &from)| format!("{}. {}", letter(place), options[from])).collect();
-    let right = order.iter().position(|&from| from == 0).unwrap_or(0);
-    Question { category, form: Form::MultipleChoice, stem, choices, answer: letter(right).to_string(), slots }
-}
-
-/// The question in the wanted form: `right` among `wrong` ones, or alone.
-fn formed(
+/// A question that is being written.
+struct Draft {
     category: Category,
-    form: Form,
     stem: String,
-    right: String,
-    wrong: Vec<String>,
+    /// The right one first.
+    offers: Vec<Offer>,
+    truth: Vec<Claim>,
     slots: Vec<usize>,
-    rng: &mut Rng,
-) -> Question {
-    match form {
-        Form::Open => open(category, stem, right, slots),
-        Form::MultipleChoice => choose(category, stem, std::iter::once(right).chain(wrong).collect(), slots, rng),
+}
+
+impl Draft {
+    /// In the wanted form: the right option among the others, or alone.
+    fn formed(self, form: Form, rng: &mut Rng) -> Question {
+        match form {
+            Form::Open => {
+                let answer = self.offers.into_iter().next().map(|offer| offer.text).unwrap_or_default();
+                open(self.category, self.stem, answer, self.slots)
+            }
+            Form::MultipleChoice => self.choose(rng),
+        }
+    }
+
+    /// As multiple choice, with shuffled options.
+    fn choose(self, rng: &mut Rng) -> Question {
+        let Self { category, stem, offers, truth, slots } = self;
+        let mut order: Vec<usize> = (0..offers.len()).collect();
+        rng.shuffle(&mut order);
+        let letter = |place: usize| char::from(b'A' + place as u8);
+        let options = order.iter().enumerate().map(|(place, &from)| {
+            let Offer { text, claims } = &offers[from];
+            (format!("{}. {text}", letter(place)), claims.clone())
+        });
+        let (choices, claims) = options.unzip();
+        let right = order.iter().position(|&from| from == 0).unwrap_or(0);
+        let answer = letter(right).to_string();
+        Question { category, form: Form::MultipleChoice, stem, choices, claims, truth, answer, slots }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The place of a region among rows and columns of like things.
 
-use super::{Asker, Category, Form, Question, formed};
+use super::{Asker, Category, Draft, Form, Offer, Question, Says};
 use crate::scene::attributes::Cell;
 use gar_prompt::prompt_name;
 
@@ -31,6 +31,11 @@ impl Place {
         let row = if rows > 1 { format!(" in the {} row", number(self.row)) } else { String::new() };
         format!("The {} one from the {side}{row}.", number(self.count))
     }
+
+    fn offer(self, rows: usize) -> Offer {
+        let count = if self.from_left { Says::FromLeft(self.count) } else { Says::FromRight(self.count) };
+        Offer::new(self.words(rows), [Says::Row(self.row).about(0), count.about(0)])
+    }
 }
 
 impl Asker<'_> {
@@ -48,13 +53,15 @@ impl Asker<'_> {
                 for from_left in [true, false] {
                     let place = Place { count, from_left, row };
                     if !place.is(cell) {
-                        wrong.push(place.words(cell.rows));
+                        wrong.push(place);
                     }
                 }
             }
         }
         self.rng.shuffle(&mut wrong);
         wrong.truncate(3);
-        Some(formed(Category::Ordering, form, stem, right.words(cell.rows), wrong, vec![slot], self.rng))
+        let offers = std::iter::once(right).chain(wrong).map(|place| place.offer(cell.rows)).collect();
+        let truth = Says::of_cell(cell).map(|says| says.about(0)).to_vec();
+        Some(Draft { category: Category::Ordering, stem, offers, truth, slots: vec![slot] }.formed(form, self.rng))
     }
 }

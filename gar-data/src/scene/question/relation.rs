@@ -1,6 +1,6 @@
 //! How regions stand to each other, some of them redundant.
 
-use super::{Asker, Category, Form, Question, choose, formed, open};
+use super::{Asker, Category, Claim, Draft, Form, Offer, Question, Says, open};
 use crate::rng::Rng;
 use crate::scene::relation::{Relation, Relations};
 use gar_prompt::prompt_name;
@@ -40,16 +40,10 @@ impl Asker<'_> {
         let wrong = wrong_relations(&known, 3, self.rng)?;
         let (a, b) = (prompt_name(subject), prompt_name(object));
         let stem = format!("What is the relationship between {a} and {b}?");
-        let wrong = wrong.into_iter().map(|relation| statement(subject, relation, object)).collect();
-        Some(formed(
-            Category::Relation,
-            form,
-            stem,
-            statement(subject, right, object),
-            wrong,
-            vec![subject, object],
-            self.rng,
-        ))
+        let offer = |relation| Offer::new(statement(subject, relation, object), [Says::Relation(relation).about(1)]);
+        let offers = std::iter::once(right).chain(wrong).map(offer).collect();
+        let (truth, slots) = (vec![Says::Relation(right).about(1)], vec![subject, object]);
+        Some(Draft { category: Category::Relation, stem, offers, truth, slots }.formed(form, self.rng))
     }
 
     /// One, both or none of two regions: which of them stands so to a third?
@@ -58,12 +52,6 @@ impl Asker<'_> {
         self.rng.shuffle(&mut slots);
         let &[first, second, object, ..] = slots.as_slice() else { return None };
         let known = [first, second].map(|subject| self.relations(subject, object));
-        let options = |right: usize| {
-            let (a, b) = (prompt_name(first), prompt_name(second));
-            let mut options = vec![format!("Both {a} and {b}"), a, b, "None of the above".to_owned()];
-            options.swap(0, right);
-            options
-        };
         // Relations by the answer they give, so that every answer is equally likely where it can be right.
         let mut by_answer: [Vec<Relation>; 4] = Default::default();
         for relation in Relation::ALL {
@@ -79,8 +67,19 @@ impl Asker<'_> {
         let answers: Vec<usize> = (0..4).filter(|&a| !by_answer[a].is_empty()).collect();
         let right = *self.rng.pick(&answers)?;
         let relation = weighted(&by_answer[right], self.rng)?;
-        let stem = format!("Which object is {} {}?", relation.words(), prompt_name(object));
-        Some(choose(Category::Relation, stem, options(right), vec![first, second, object], self.rng))
+        let (a, b) = (prompt_name(first), prompt_name(second));
+        let stem = format!("Which one among {a} and {b} is {} {}?", relation.words(), prompt_name(object));
+        let stand = |a: bool, b: bool| vec![Says::Stands(a).about(0), Says::Stands(b).about(1)];
+        let mut offers = vec![
+            Offer::new(format!("Both {a} and {b}"), stand(true, true)),
+            Offer::new(a, stand(true, false)),
+            Offer::new(b, stand(false, true)),
+            Offer::new("None of the above", stand(false, false)),
+        ];
+        let truth = offers[right].claims.clone();
+        offers.swap(0, right);
+        let slots = vec![first, second, object];
+        Some(Draft { category: Category::Relation, stem, offers, truth, slots }.choose(self.rng))
     }
 
     /// Two relations of one region, both to be right: of the four options each part stands in two.
@@ -88,18 +87,27 @@ impl Asker<'_> {
         let mut slots = self.slots.clone();
         self.rng.shuffle(&mut slots);
         let &[subject, first, second, ..] = slots.as_slice() else { return None };
-        let mut parts = Vec::new();
-        for object in [first, second] {
+        let (mut parts, mut truth) = (Vec::new(), Vec::new());
+        for (of, object) in [(1, first), (2, second)] {
             let known = self.relations(subject, object);
             let right = known.first()?;
             let wrong = *wrong_relations(&known, 1, self.rng)?.first()?;
-            parts.push([right, wrong].map(|relation| format!("{} {}", relation.words(), prompt_name(object))));
+            truth.push(Says::Relation(right).about(of));
+            parts.push([right, wrong].map(|relation| {
+                let text = format!("{} {}", relation.words(), prompt_name(object));
+                (text, Says::Relation(relation).about(of))
+            }));
         }
         let name = prompt_name(subject);
-        let [one, two] = <[[String; 2]; 2]>::try_from(parts).ok()?;
-        let options = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| format!("{name} is {} and {}.", one[i], two[j]));
+        let [one, two] = parts.as_slice() else { return None };
+        let offer = |(one, two): (usize, usize), parts: [&[(String, Claim); 2]; 2]| {
+            let [(a, first), (b, second)] = [&parts[0][one], &parts[1][two]];
+            Offer::new(format!("{name} is {a} and {b}."), [*first, *second])
+        };
+        let offers = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|which| offer(which, [one, two])).into();
         let stem = format!("Which statement correctly describes the position of {name}?");
-        Some(choose(Category::Relation, stem, options.to_vec(), vec![subject, first, second], self.rng))
+        let slots = vec![subject, first, second];
+        Some(Draft { category: Category::Relation, stem, offers, truth, slots }.choose(self.rng))
     }
 }
 
