@@ -5,7 +5,10 @@
 //! Each operation runs over a ring of inputs that is larger than the second-level cache, recorded, so that what is timed is
 //! the device and not the launches.
 #![allow(clippy::print_stdout)]
-use std::{error::Error, sync::Arc};
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use gar_kernels::{
     DType, Kernels, Result, Tensor, bf16,
@@ -48,7 +51,7 @@ impl Bench {
     }
 
     /// Prints microseconds of one call beside its parameters.
-    fn line<T>(&self, parameters: &str, ring: &[T], call: impl Fn(&T) -> Result<Tensor>) -> Result<()> {
+    fn line<T: Sync>(&self, parameters: &str, ring: &[T], call: impl Fn(&T) -> Result<Tensor> + Sync) -> Result<()> {
         let turn = || -> Result<()> {
             let mut outcome = Ok(());
             let mut work = || outcome = ring.iter().try_for_each(|input| call(input).map(drop));
@@ -104,13 +107,13 @@ impl Bench {
             }
             let (q, kv) =
                 (self.random(&[batch, 1, heads, d], DType::BF16)?, self.random(&[batch, 1, kv_heads, d], DType::BF16)?);
-            let caches = std::cell::RefCell::new(caches);
+            let caches = Mutex::new(caches);
             let ring: Vec<usize> = (0..layers).collect();
             let line = format!(
                 "\"op\": \"decode\", \"b\": {batch}, \"l\": {len}, \"h\": {heads}, \"g\": {kv_heads}, \"d\": {d}"
             );
             self.line(&line, &ring, |&layer| {
-                let mut caches = caches.borrow_mut();
+                let mut caches = caches.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut all: Vec<&mut dyn KvCache> = Vec::new();
                 for cache in caches.iter_mut() {
                     all.push(&mut **cache);

@@ -47,11 +47,12 @@ pub trait Device: Send + Sync + fmt::Debug {
     ///
     /// Work that is done again and again under one `key` and asks for the same operations on the same shapes, as the steps
     /// of a decoder do, may be recorded, so that it is started faster the next times. Results are the same either way.
-    /// Work that asks for something else than last time is welcome; it is then recorded anew.
+    /// Work that asks for something else than last time is welcome; it is then recorded anew. It may run on another thread,
+    /// while this one waits.
     ///
     /// # Errors
     /// A failure on the device that `work` itself did not see; its results are then void.
-    fn repeat(&self, key: u64, work: &mut dyn FnMut()) -> Result<()> {
+    fn repeat(&self, key: u64, work: &mut (dyn FnMut() + Send)) -> Result<()> {
         let _ = key;
         work();
         Ok(())

@@ -11,7 +11,7 @@ const BINS: usize = 8;
 /// Rows and columns that a grid of things can have.
 const CELLS: usize = 4;
 
-const HEADS: [Head; 11] = [
+const HEADS: [Head; 12] = [
     Head { name: "color", classes: Color::ALL.len() },
     // And a table and a box.
     Head { name: "shape", classes: Shape::ALL.len() + 2 },
@@ -24,6 +24,8 @@ const HEADS: [Head; 11] = [
     Head { name: "row", classes: CELLS },
     Head { name: "from-left", classes: CELLS },
     Head { name: "from-right", classes: CELLS },
+    // Whether something covers a part of it.
+    Head { name: "hidden", classes: 2 },
 ];
 
 /// What options claim. Questions may be about three regions, and those that relate them about two pairs: of a kind of claim
@@ -172,6 +174,9 @@ fn classes(object: &Object, side: usize) -> [Option<usize>; HEADS.len()] {
     let bin = |low: usize, high: usize| ((low + high) * BINS / (2 * side)).min(BINS - 1);
     let place = object.mask.bounds().map(|b| (bin(b.x_min, b.x_max), bin(b.y_min, b.y_max)));
     let cell = object.cell;
+    // As many pixels as make one thing stand in front of another: 25 where the picture has 112 a side.
+    let covered = object.full.area().saturating_sub(object.mask.area());
+    let hidden = covered * 112 * 112 >= 25 * side * side;
     [
         look.map(|l| l.color.index()),
         Some(shape),
@@ -184,6 +189,7 @@ fn classes(object: &Object, side: usize) -> [Option<usize>; HEADS.len()] {
         cell.map(|c| c.row),
         cell.map(|c| c.column),
         cell.map(|c| c.columns - 1 - c.column),
+        Some(usize::from(hidden)),
     ]
 }
 

@@ -129,7 +129,7 @@ impl Device for CudaDevice {
         self.runtime.synchronize()
     }
 
-    fn repeat(&self, key: u64, work: &mut dyn FnMut()) -> Result<()> {
+    fn repeat(&self, key: u64, work: &mut (dyn FnMut() + Send)) -> Result<()> {
         self.runtime.repeat(key, work)
     }
 }

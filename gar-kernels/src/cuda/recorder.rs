@@ -170,7 +170,7 @@ impl Runtime for Recorder {
         self.inner.graph(commands)
     }
 
-    fn repeat(&self, key: u64, work: &mut dyn FnMut()) -> Result<()> {
+    fn repeat(&self, key: u64, work: &mut (dyn FnMut() + Send)) -> Result<()> {
         {
             let mut state = self.state();
             if state.active.is_some() {

@@ -82,7 +82,7 @@ pub trait Runtime: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// A failure that `work` itself did not see.
-    fn repeat(&self, key: u64, work: &mut dyn FnMut()) -> Result<()> {
+    fn repeat(&self, key: u64, work: &mut (dyn FnMut() + Send)) -> Result<()> {
         let _ = key;
         work();
         Ok(())
