@@ -33,8 +33,9 @@ const STATED: &str = "stated";
 /// Options of a question that are learnt; further ones are passed over.
 const PLACES: usize = 5;
 /// The heads of options, and their classes.
-const OPTION_HEADS: [(&str, usize); 2] = [(RIGHT, 2), ("letter", PLACES)];
+const OPTION_HEADS: [(&str, usize); 2] = [(RIGHT, 2), (LETTER, PLACES)];
 const RIGHT: &str = "right";
+const LETTER: &str = "letter";
 
 /// A question that a fact answers: which of so many classes a region belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,10 +187,12 @@ impl Probes {
             Ok((weight(probe, head), Tensor::from_vec(vec![0.0_f32; classes * width], &[classes, width])?))
         };
         let (facts, claims) = (self.heads.facts.as_slice(), self.heads.claims.as_slice());
-        let probes =
-            [("crops", facts, true), ("names", facts, states), (ASKED, claims, states), (STATED, claims, states)];
-        let known = probes.into_iter().filter(|(.., learnt)| *learnt);
-        let known = known.flat_map(|(probe, heads, _)| heads.iter().map(move |h| zeros(probe, h.name, h.classes)));
+        let mut probes = vec![("crops", facts)];
+        if states {
+            probes.extend([("names", facts), (ASKED, claims), (STATED, claims)]);
+        }
+        let known = probes.into_iter();
+        let known = known.flat_map(|(probe, heads)| heads.iter().map(move |h| zeros(probe, h.name, h.classes)));
         let slots = states.then(|| zeros(SLOTS, SLOTS, self.slots));
         let options = states.then(|| OPTION_HEADS.map(|(head, classes)| zeros(OPTIONS, head, classes)));
         known.chain(slots).chain(options.into_iter().flatten()).collect()
@@ -244,7 +247,7 @@ impl<'a> Prober<'a> {
             return Ok(());
         }
         let classes: Vec<u32> = states.of.iter().map(|&slot| slot as u32).collect();
-        let term = self.learn(SLOTS, SLOTS, &states.rows, &classes, SLOTS)?;
+        let term = self.learn(SLOTS, SLOTS, &states.rows, &classes, |_| SLOTS)?;
         self.terms.push((term, 1.0 / classes.len() as f32));
         Ok(())
     }
@@ -258,23 +261,19 @@ impl<'a> Prober<'a> {
     pub(crate) fn options(&mut self, states: &States, choices: &[Choice]) -> Result<()> {
         let known = states.of.iter().enumerate().filter_map(|(row, &at)| Some((row as u32, choices.get(at)?)));
         let known: Vec<(u32, &Choice)> = known.filter(|(_, choice)| choice.place < PLACES).collect();
-        let share = 1.0 / known.len().max(1) as f32;
-        for (head, _) in OPTION_HEADS {
-            // One head learns them all; what a question is about tells its tallies apart.
-            let mut groups: BTreeMap<&str, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
-            for &(row, choice) in &known {
-                let (about, class) =
-                    if head == RIGHT { (choice.about, u32::from(choice.right)) } else { (head, choice.place as u32) };
-                let (index, classes) = groups.entry(about).or_default();
-                index.push(row);
-                classes.push(class);
-            }
-            for (about, (index, classes)) in groups {
-                let rows = self.kernels.rows.gather(&states.rows, &index)?;
-                let term = self.learn(OPTIONS, head, &rows, &classes, about)?;
-                self.terms.push((term, share));
-            }
+        if known.is_empty() {
+            return Ok(());
         }
+        let (index, known): (Vec<u32>, Vec<&Choice>) = known.into_iter().unzip();
+        let rows = self.kernels.rows.gather(&states.rows, &index)?;
+        let right: Vec<u32> = known.iter().map(|choice| u32::from(choice.right)).collect();
+        let letters: Vec<u32> = known.iter().map(|choice| choice.place as u32).collect();
+        let share = 1.0 / known.len() as f32;
+        // One head learns what is right, whatever the question is about; the tallies are told apart by that.
+        let term = self.learn(OPTIONS, RIGHT, &rows, &right, |row| known[row].about)?;
+        self.terms.push((term, share));
+        let term = self.learn(OPTIONS, LETTER, &rows, &letters, |_| LETTER)?;
+        self.terms.push((term, share));
         Ok(())
     }
 
@@ -323,7 +322,7 @@ impl<'a> Prober<'a> {
                 known.filter_map(|(row, &of)| Some((row as u32, class(of, at)?))).unzip();
             if !index.is_empty() {
                 let rows = self.kernels.rows.gather(&states.rows, &index)?;
-                terms.push((self.learn(probe, head.name, &rows, &classes, head.name)?, classes.len()));
+                terms.push((self.learn(probe, head.name, &rows, &classes, |_| head.name)?, classes.len()));
             }
         }
         let share = 1.0 / terms.len().max(1) as f32;
@@ -331,15 +330,22 @@ impl<'a> Prober<'a> {
         Ok(())
     }
 
-    /// Cross-entropy of one head on some rows, summed; `told` names its tally.
-    fn learn(&mut self, probe: &str, head: &str, rows: &Tensor, classes: &[u32], told: &str) -> Result<Tensor> {
+    /// Cross-entropy of one head on some rows, summed; `told` names the tally that a row counts in.
+    fn learn<'t>(
+        &mut self,
+        probe: &str,
+        head: &str,
+        rows: &Tensor,
+        classes: &[u32],
+        told: impl Fn(usize) -> &'t str,
+    ) -> Result<Tensor> {
         let name = weight(probe, head);
         let weight = self.weights.get(&name).ok_or_else(|| Error::NoProbe { name: name.clone() })?;
         let logits = self.kernels.matmul.matmul(rows, weight, Default::default())?;
-        let tally = self.tallies.entry(format!("{probe}.{told}")).or_default();
         let width = logits.as_rows().1;
-        for (row, &class) in logits.to_f32_vec()?.chunks_exact(width.max(1)).zip(classes) {
+        for (at, (row, &class)) in logits.to_f32_vec()?.chunks_exact(width.max(1)).zip(classes).enumerate() {
             let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i as u32);
+            let tally = self.tallies.entry(format!("{probe}.{}", told(at))).or_default();
             tally.right += u64::from(best == Some(class));
             tally.of += 1;
         }

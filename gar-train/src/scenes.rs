@@ -11,41 +11,54 @@ const BINS: usize = 8;
 /// Rows and columns that a grid of things can have.
 const CELLS: usize = 4;
 
-const HEADS: [Head; 12] = [
-    Head { name: "color", classes: Color::ALL.len() },
+const COLOR: Head = head("color", Color::ALL.len());
+const TEXTURE: Head = head("texture", Texture::ALL.len());
+const MATERIAL: Head = head("material", Material::ALL.len());
+const NATURE: Head = head("nature", Nature::ALL.len());
+const ROW: Head = head("row", CELLS);
+const FROM_LEFT: Head = head("from-left", CELLS);
+const FROM_RIGHT: Head = head("from-right", CELLS);
+
+/// What is known of a region, in the order of [`classes`].
+const FACTS: [Head; 12] = [
+    COLOR,
     // And a table and a box.
-    Head { name: "shape", classes: Shape::ALL.len() + 2 },
-    Head { name: "texture", classes: Texture::ALL.len() },
-    Head { name: "material", classes: Material::ALL.len() },
-    Head { name: "size", classes: Size::ALL.len() },
-    Head { name: "nature", classes: Nature::ALL.len() },
-    Head { name: "x", classes: BINS },
-    Head { name: "y", classes: BINS },
-    Head { name: "row", classes: CELLS },
-    Head { name: "from-left", classes: CELLS },
-    Head { name: "from-right", classes: CELLS },
+    head("shape", Shape::ALL.len() + 2),
+    TEXTURE,
+    MATERIAL,
+    head("size", Size::ALL.len()),
+    NATURE,
+    head("x", BINS),
+    head("y", BINS),
+    ROW,
+    FROM_LEFT,
+    FROM_RIGHT,
     // Whether something covers a part of it.
-    Head { name: "hidden", classes: 2 },
+    head("hidden", 2),
 ];
 
-/// What options claim. Questions may be about three regions, and those that relate them about two pairs: of a kind of claim
-/// with several heads, the first is for the first region or pair, and so on.
-const CLAIMS: [Head; 14] = [
-    Head { name: "color", classes: Color::ALL.len() },
-    Head { name: "shape", classes: Shape::ALL.len() },
-    Head { name: "texture", classes: Texture::ALL.len() },
-    Head { name: "material", classes: Material::ALL.len() },
-    Head { name: "row", classes: CELLS },
-    Head { name: "from-left", classes: CELLS },
-    Head { name: "from-right", classes: CELLS },
-    Head { name: "nature", classes: Nature::ALL.len() },
-    Head { name: "nature-2", classes: Nature::ALL.len() },
-    Head { name: "nature-3", classes: Nature::ALL.len() },
-    Head { name: "relation", classes: Relation::ALL.len() },
-    Head { name: "relation-2", classes: Relation::ALL.len() },
-    Head { name: "stands", classes: 2 },
-    Head { name: "stands-2", classes: 2 },
+/// What options claim, and whom it may be about, as an index of the question's slots.
+const CLAIMS: [(Head, usize); 14] = [
+    (COLOR, 0),
+    (head("shape", Shape::ALL.len()), 0),
+    (TEXTURE, 0),
+    (MATERIAL, 0),
+    (ROW, 0),
+    (FROM_LEFT, 0),
+    (FROM_RIGHT, 0),
+    (NATURE, 0),
+    (head("nature-2", Nature::ALL.len()), 1),
+    (head("nature-3", Nature::ALL.len()), 2),
+    // Of the first region to the second, and to the third.
+    (head("relation", Relation::ALL.len()), 1),
+    (head("relation-2", Relation::ALL.len()), 2),
+    (head("stands", 2), 0),
+    (head("stands-2", 2), 1),
 ];
+
+const fn head(name: &'static str, classes: usize) -> Head {
+    Head { name, classes }
+}
 
 /// Which drawn scenes to train on. Absent keys are those of [`SceneConfig`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -116,39 +129,40 @@ impl Samples for DrawnScenes {
     }
 
     fn heads(&self) -> Heads {
-        Heads { facts: HEADS.to_vec(), claims: CLAIMS.to_vec() }
+        Heads { facts: FACTS.to_vec(), claims: CLAIMS.map(|(head, _)| head).to_vec() }
     }
 }
 
 /// The options of a question, which is asked in a conversation.
 fn choices(conversation: usize, question: &Question) -> impl Iterator<Item = Choice> {
+    let (right, asked) = (question.right_choice(), question.truth.iter().filter_map(answer).collect::<Vec<_>>());
     question.choices.iter().zip(&question.claims).enumerate().map(move |(place, (text, claims))| Choice {
         about: question.category.name(),
         conversation,
         place,
         text: text.clone(),
-        right: question.right_choice() == Some(place),
-        asked: question.truth.iter().map(answer).collect(),
-        stated: claims.iter().map(answer).collect(),
+        right: right == Some(place),
+        asked: asked.clone(),
+        stated: claims.iter().filter_map(answer).collect(),
     })
 }
 
-/// A claim as a class of one of [`CLAIMS`].
-fn answer(claim: &Claim) -> Answer {
-    let (head, class) = match claim.says {
-        Says::Color(color) => (0, color.index()),
-        Says::Shape(shape) => (1, shape.index()),
-        Says::Texture(texture) => (2, texture.index()),
-        Says::Material(material) => (3, material.index()),
-        Says::Row(row) => (4, row),
-        Says::FromLeft(count) => (5, count),
-        Says::FromRight(count) => (6, count),
-        Says::Nature(nature) => (7 + claim.of, nature.index()),
-        // The pair of the first region and another.
-        Says::Relation(relation) => (9 + claim.of, relation as usize),
-        Says::Stands(stands) => (12 + claim.of, usize::from(stands)),
+/// A claim as a class of one of [`CLAIMS`]; nothing where no head learns it.
+fn answer(claim: &Claim) -> Option<Answer> {
+    let (kind, class) = match claim.says {
+        Says::Color(color) => ("color", color.index()),
+        Says::Shape(shape) => ("shape", shape.index()),
+        Says::Texture(texture) => ("texture", texture.index()),
+        Says::Material(material) => ("material", material.index()),
+        Says::Nature(nature) => ("nature", nature.index()),
+        Says::Row(row) => ("row", row),
+        Says::FromLeft(count) => ("from-left", count),
+        Says::FromRight(count) => ("from-right", count),
+        Says::Relation(relation) => ("relation", relation as usize),
+        Says::Stands(stands) => ("stands", usize::from(stands)),
     };
-    Answer { head, class: class as u32 }
+    let head = CLAIMS.iter().position(|(head, of)| head.name.starts_with(kind) && *of == claim.of)?;
+    Some(Answer { head, class: class as u32 })
 }
 
 /// What is known of a scene's regions.
@@ -158,13 +172,13 @@ fn facts(scene: &Scene) -> Vec<Fact> {
     let each = slots.iter().filter_map(|&slot| Some((slot, scene.object(slot)?)));
     each.flat_map(|(slot, object)| {
         let classes = classes(object, side);
-        HEADS.iter().enumerate().filter_map(move |(head, _)| Some(Fact { slot, head, class: classes[head]? as u32 }))
+        FACTS.iter().enumerate().filter_map(move |(head, _)| Some(Fact { slot, head, class: classes[head]? as u32 }))
     })
     .collect()
 }
 
-/// The class of an object by each of [`HEADS`], where it has one.
-fn classes(object: &Object, side: usize) -> [Option<usize>; HEADS.len()] {
+/// The class of an object by each of [`FACTS`], where it has one.
+fn classes(object: &Object, side: usize) -> [Option<usize>; FACTS.len()] {
     let look = object.kind.look();
     let shape = match object.kind {
         Kind::Thing(look) => look.shape.index(),

@@ -29,11 +29,11 @@ pub enum Says {
     Material(Material),
     /// What it is.
     Nature(Nature),
-    /// Its row in a grid, from the top.
+    /// Its row in a grid, from the top, 0 being the first.
     Row(usize),
     /// Its place in its row from the left, 0 being the outermost.
     FromLeft(usize),
-    /// The same from the right.
+    /// Its place in its row from the right, 0 being the outermost.
     FromRight(usize),
     /// How the question's first region stands to it.
     Relation(Relation),

@@ -1,6 +1,6 @@
 //! How regions stand to each other, some of them redundant.
 
-use super::{Asker, Category, Claim, Draft, Form, Offer, Question, Says, open};
+use super::{Asker, Category, Draft, Form, Offer, Question, Says, open};
 use crate::rng::Rng;
 use crate::scene::relation::{Relation, Relations};
 use gar_prompt::prompt_name;
@@ -100,11 +100,11 @@ impl Asker<'_> {
         }
         let name = prompt_name(subject);
         let [one, two] = parts.as_slice() else { return None };
-        let offer = |(one, two): (usize, usize), parts: [&[(String, Claim); 2]; 2]| {
-            let [(a, first), (b, second)] = [&parts[0][one], &parts[1][two]];
-            Offer::new(format!("{name} is {a} and {b}."), [*first, *second])
+        let offer = |(i, j): (usize, usize)| {
+            let [(a, of_first), (b, of_second)] = [&one[i], &two[j]];
+            Offer::new(format!("{name} is {a} and {b}."), [*of_first, *of_second])
         };
-        let offers = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|which| offer(which, [one, two])).into();
+        let offers = [(0, 0), (0, 1), (1, 0), (1, 1)].map(offer).into();
         let stem = format!("Which statement correctly describes the position of {name}?");
         let slots = vec![subject, first, second];
         Some(Draft { category: Category::Relation, stem, offers, truth, slots }.choose(self.rng))
