@@ -120,28 +120,50 @@ const PARTS: [(Category, &[usize]); 9] = [
     (Category::RelationCaption, &[2]),
 ];
 
-/// `questions` questions about held-out scenes of `seed`, of 112 pixels: as many of one category as of another, and
-/// within a category as many of one number of regions as of another. No picture is asked about twice.
+/// What questions are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MiniConfig {
+    /// Start of the random generator.
+    pub seed: u64,
+    /// How many.
+    pub questions: usize,
+    /// Side of a picture in pixels.
+    pub size: usize,
+    /// Most regions of a question, at least 1. With 1, the categories that relate regions are left out.
+    pub most_regions: usize,
+}
+
+impl Default for MiniConfig {
+    fn default() -> Self {
+        Self { seed: 1, questions: 2000, size: SceneConfig::default().size, most_regions: 5 }
+    }
+}
+
+/// `questions` questions about held-out scenes of `seed`, else as [`MiniConfig`] has them.
 ///
 /// # Errors
-/// [`Error::NoQuestion`]; those of [`SceneGenerator`].
+/// As [`MiniBench::draw`].
 pub fn mini_bench(seed: u64, questions: usize) -> Result<MiniBench> {
-    MiniBench::draw(seed, questions, SceneConfig::default().size)
+    MiniBench::draw(MiniConfig { seed, questions, ..MiniConfig::default() })
 }
 
 impl MiniBench {
-    /// [`mini_bench`] with pictures of `size` pixels.
+    /// Questions about held-out scenes: as many of one category as of another, and within a category as many of one
+    /// number of regions as of another. No picture is asked about twice.
     ///
     /// # Errors
-    /// As [`mini_bench`].
-    pub fn draw(seed: u64, questions: usize, size: usize) -> Result<Self> {
+    /// [`Error::NoQuestion`]; those of [`SceneGenerator`].
+    pub fn draw(MiniConfig { seed, questions, size, most_regions }: MiniConfig) -> Result<Self> {
+        let few = |counts: &'static [usize]| &counts[..counts.partition_point(|&n| n <= most_regions.max(1))];
+        let parts = PARTS.map(|(category, counts)| (category, few(counts)));
+        let parts: Vec<_> = parts.into_iter().filter(|(_, counts)| !counts.is_empty()).collect();
         let (vqa, simple, detailed) = (Vec::new(), Vec::new(), Vec::new());
         let mut bench = Self { vqa, simple, detailed, pictures: BTreeMap::new(), sources: BTreeMap::new(), seed, size };
         let drawn: Vec<Drawn> = (0..questions)
             .into_par_iter()
             .map(|n| {
-                let (category, counts) = PARTS[n % PARTS.len()];
-                let regions = counts[n / PARTS.len() % counts.len()];
+                let (category, counts) = parts[n % parts.len()];
+                let regions = counts[n / parts.len() % counts.len()];
                 bench.find(n as u64, questions as u64, category, regions)
             })
             .collect::<Result<_>>()?;

@@ -30,7 +30,7 @@ pub mod scene;
 #[cfg(feature = "arrow")]
 mod shard;
 
-pub use bench::{MiniBench, mini_bench};
+pub use bench::{MiniBench, MiniConfig, mini_bench};
 pub use dataset::{Dataset, Samples};
 pub use error::{Error, Result};
 pub use instruction::instruction;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use gar_data::bench::{DetailedItem, SimpleItem, VqaItem, mini_bench};
+use gar_data::bench::{DetailedItem, MiniBench, MiniConfig, SimpleItem, VqaItem, mini_bench};
 use gar_vision::Image;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,6 +38,16 @@ fn categories_and_numbers_of_regions_are_dealt_evenly() {
     assert!(bench.scene("images/none.png").unwrap().is_none());
     assert_eq!(mini_bench(3, 20).unwrap().vqa.len(), mini_bench(4, 20).unwrap().vqa.len());
     assert_ne!(mini_bench(3, 9).unwrap().vqa, mini_bench(4, 9).unwrap().vqa);
+}
+
+#[test]
+fn a_bound_on_regions_leaves_out_what_it_rules_out() {
+    let draw = |most_regions| MiniBench::draw(MiniConfig { questions: 18, most_regions, ..MiniConfig::default() }).unwrap();
+    let most = |bench: &MiniBench| bench.vqa.iter().map(|item| item.mask_rles.len()).max();
+    let (two, one) = (draw(2), draw(1));
+    assert_eq!((most(&two), two.vqa.len(), two.simple.len(), two.detailed.len()), (Some(2), 14, 2, 2));
+    assert_eq!((most(&one), one.vqa.len(), one.pictures.len()), (Some(1), 18, 18));
+    assert!(one.vqa.iter().all(|item| item.category != "relation"));
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn checkpoint(source: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     picture["max_num_tiles"] = json!(1);
     std::fs::write(folder.join("config.json"), config.to_string())?;
     std::fs::write(folder.join("preprocessor_config.json"), picture.to_string())?;
-    Ok(fresh::write(folder, 1)?)
+    Ok(fresh::write(folder, 1, None)?)
 }
 
 /// A picture of stripes with two regions and ten questions that share a prefix.

@@ -91,6 +91,10 @@ pub struct TrainFile {
     /// Draws the weights anew from this seed; `model` need not hold any then.
     #[serde(default)]
     pub fresh: Option<u64>,
+    /// Checkpoint directory whose tower, convolution of masks and projector begin in place of drawn ones; only with
+    /// [`fresh`](Self::fresh).
+    #[serde(default)]
+    pub tower: Option<PathBuf>,
     /// JSON Lines in the released schema.
     #[serde(default)]
     pub data: Option<PathBuf>,
@@ -156,8 +160,11 @@ impl TrainFile {
         if let Some(evaluation) = &file.evaluation {
             either("`evaluation`: ", evaluation.data.is_some(), evaluation.scenes.is_some())?;
         }
+        if file.tower.is_some() && file.fresh.is_none() {
+            return Err(wrong("`tower`: expected beside `fresh`, found alone".into()));
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
-        let paths = [&mut file.model, &mut file.out].into_iter().chain(&mut file.data);
+        let paths = [&mut file.model, &mut file.out].into_iter().chain(&mut file.data).chain(&mut file.tower);
         for path in paths.chain(file.evaluation.iter_mut().filter_map(|evaluation| evaluation.data.as_mut())) {
             *path = folder.join(&*path);
         }
@@ -180,12 +187,12 @@ impl TrainFile {
     /// `out` that has its files and the weights that were drawn.
     ///
     /// # Errors
-    /// Files that cannot be read or written, a configuration that does not hold.
+    /// Files that cannot be read or written, a configuration that does not hold, a [`tower`](Self::tower) of other sizes.
     pub fn start(&self) -> Result<PathBuf> {
         let Some(seed) = self.fresh else { return Ok(self.model.clone()) };
         let start = self.out.join("start");
         copy_all_but_weights(&self.model, &start)?;
-        fresh::write(&start, seed)?;
+        fresh::write(&start, seed, self.tower.as_deref())?;
         Ok(start)
     }
 }
@@ -235,6 +242,7 @@ mod tests {
             (PLAIN.replace("data = 'd.jsonl'", ""), "data"),
             (format!("scenes = {{}}\n{PLAIN}"), "both"),
             (PLAIN.replace("data = 'd.jsonl'", "scenes = { size = 56, colour = 3 }"), "colour"),
+            (format!("tower = 't'\n{PLAIN}"), "fresh"),
             ("[".into(), "line 1"),
         ] {
             let error = read(&text).unwrap_err().to_string();

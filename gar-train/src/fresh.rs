@@ -1,9 +1,14 @@
 //! Weights to begin with when there is no checkpoint: drawn at random, from `config.json` alone.
 use std::{collections::BTreeMap, path::Path};
 
-use gar_core::{CrossAttention, EncodingKind, GarConfig, kernels::Tensor, llm::LlamaConfig, vision::PerceptionConfig};
+use gar_core::{
+    CrossAttention, EncodingKind, GarConfig,
+    kernels::{Tensor, Weights},
+    llm::LlamaConfig,
+    vision::PerceptionConfig,
+};
 
-use crate::{Result, checkpoint::write_tensors};
+use crate::{Part, Result, checkpoint::write_tensors};
 
 /// Every weight of a model, by its name in a checkpoint, f32.
 ///
@@ -36,10 +41,21 @@ pub fn weights(config: &GarConfig, seed: u64) -> Result<BTreeMap<String, Tensor>
 
 /// Writes `model.safetensors` of fresh weights beside the `config.json` of `folder`.
 ///
+/// From a checkpoint `tower`, its tower, convolution of masks and projector are taken in place of fresh ones: the paper's
+/// models begin with a trained tower.
+///
 /// # Errors
-/// As [`weights`]; a file that cannot be read or written.
-pub fn write(folder: &Path, seed: u64) -> Result<()> {
-    let tensors = weights(&GarConfig::read(folder)?, seed)?;
+/// As [`weights`]; a file that cannot be read or written; tensors that `tower` lacks or has in another shape.
+pub fn write(folder: &Path, seed: u64, tower: Option<&Path>) -> Result<()> {
+    let mut tensors = weights(&GarConfig::read(folder)?, seed)?;
+    if let Some(tower) = tower {
+        let trained = Weights::open(tower)?;
+        for (name, tensor) in &mut tensors {
+            if matches!(Part::of(name), Part::Tower | Part::Mask | Part::Projector) {
+                *tensor = trained.tensor(name, tensor.shape())?;
+            }
+        }
+    }
     let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor)).collect();
     write_tensors(&folder.join("model.safetensors"), &tensors)
 }

@@ -32,7 +32,7 @@ fn checkpoint(kind: EncodingKind) -> tempfile::TempDir {
     config["region_encoding"] = kind.name().into();
     config["replay_boxes"] = "paper".into();
     fs::write(&path, config.to_string()).unwrap();
-    fresh::write(to.path(), 1).unwrap();
+    fresh::write(to.path(), 1, None).unwrap();
     to
 }
 
@@ -105,6 +105,27 @@ fn edited(weights: &Tensors, name: &str, edit: impl FnOnce(&mut Vec<f32>)) -> Te
     edit(&mut values);
     weights.insert(name.into(), Tensor::from_vec(values, weights[name].shape()).unwrap());
     weights
+}
+
+#[test]
+fn a_trained_tower_begins_every_rival() {
+    let trained = checkpoint(EncodingKind::Replay);
+    let of_tower = |name: &str| matches!(Part::of(name), Part::Tower | Part::Mask | Part::Projector);
+    for kind in EncodingKind::ALL {
+        let folder = checkpoint(kind);
+        let own = Weights::open(folder.path()).unwrap();
+        let drawn = fresh::weights(GarModel::open(folder.path()).unwrap().load().unwrap().config(), 2).unwrap();
+        fresh::write(folder.path(), 2, Some(trained.path())).unwrap();
+        let (written, trained) = (Weights::open(folder.path()).unwrap(), Weights::open(trained.path()).unwrap());
+        for info in written.tensors() {
+            let read = |from: &Weights| from.tensor(&info.name, &info.shape).unwrap().to_f32_vec().unwrap();
+            let expected = if of_tower(&info.name) { read(&trained) } else { drawn[&info.name].to_f32_vec().unwrap() };
+            assert_eq!(read(&written), expected, "{}", info.name);
+        }
+        assert_eq!(written.tensors().count(), own.tensors().count());
+    }
+    let nothing = fresh::write(trained.path(), 2, Some(&trained.path().join("absent")));
+    assert!(nothing.unwrap_err().to_string().contains("absent"));
 }
 
 const GATE: &str = "region_encoding.gate";

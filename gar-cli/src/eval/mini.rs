@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use gar_core::kernels::Progress;
 use gar_core::{AnswerOptions, GarModel};
-use gar_data::{MiniBench, mini_bench};
+use gar_data::{MiniBench, MiniConfig};
 use gar_eval::benchmarks::gar_bench::{Task, load};
 use gar_eval::mini::{MiniScores, score};
 use gar_eval::run::{Manifest, RunDirectory, run as ask};
@@ -37,6 +37,9 @@ pub(crate) struct MiniArgs {
     /// Questions: as many of one category as of another
     #[arg(long, value_name = "N", default_value = "2000")]
     questions: NonZeroUsize,
+    /// Most regions of a question; with 1, none about relations are asked
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u8).range(1..=5))]
+    regions: u8,
     /// Directory that keeps pictures, questions and answers, for `gar eval view DIR/vqa`; an interrupted run goes on
     /// [default: none are kept]
     #[arg(long, value_name = "DIR")]
@@ -58,7 +61,9 @@ pub(crate) fn run(args: &MiniArgs, console: &Console) -> Result<()> {
     let directory = args.model.directory(console)?;
     let loading: Arc<dyn Progress> = Arc::new(LoadingOnly(console.bars()));
     let model = session::load_with(&directory, &args.model, None, loading, |builder| builder)?;
-    let bench = mini_bench(args.seed, args.questions.get())?;
+    let (questions, most_regions) = (args.questions.get(), args.regions.into());
+    let config = MiniConfig { seed: args.seed, questions, most_regions, ..MiniConfig::default() };
+    let bench = MiniBench::draw(config)?;
     let kept = match &args.out {
         Some(_) => None,
         None => Some(tempfile::tempdir().map_err(Error::io(&std::env::temp_dir()))?),
@@ -80,10 +85,10 @@ pub(crate) fn run(args: &MiniArgs, console: &Console) -> Result<()> {
 /// Writes annotations and pictures, unless they are there.
 fn write_questions(folder: &Path, args: &MiniArgs, bench: &MiniBench) -> Result<()> {
     let mark = folder.join(MARK);
-    let expected = json!({"seed": args.seed, "questions": args.questions});
+    let expected = json!({"seed": args.seed, "questions": args.questions, "regions": args.regions});
     if let Ok(found) = std::fs::read(&mark) {
         let found: Value = serde_json::from_slice(&found).unwrap_or_default();
-        for field in ["seed", "questions"] {
+        for field in ["seed", "questions", "regions"] {
             if found[field] != expected[field] {
                 let (expected, found) = (expected[field].to_string(), found[field].to_string());
                 return Err(gar_eval::Error::OtherRun { directory: folder.to_owned(), field, expected, found }.into());
@@ -142,7 +147,8 @@ fn answers(
 fn document(scores: &MiniScores, directory: &Path, refused: usize, args: &MiniArgs) -> Value {
     let name = directory.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut document = json!({
-        "benchmark": "mini-gar-bench", "model": name, "seed": args.seed, "questions": args.questions, "refused": refused,
+        "benchmark": "mini-gar-bench", "model": name, "seed": args.seed, "questions": args.questions, "regions": args.regions,
+        "refused": refused,
     });
     if let (Value::Object(all), Value::Object(scores)) = (&mut document, scores.json()) {
         all.extend(scores);
