@@ -1,11 +1,13 @@
 //! Storage in main memory: bytes that were computed, or bytes of a mapped checkpoint.
 use std::{any::Any, fmt, sync::Arc};
 
-use crate::{DType, Element, Result, Storage, Tensor, weights::MappedFile};
+use crate::{DType, Element, Result, Storage, Tensor, cpu::Room, weights::MappedFile};
 
 /// Bytes in main memory, aligned for their element type.
 pub(crate) enum HostStorage {
     F32(Vec<f32>),
+    /// Results in memory that is used again.
+    Room(Room),
     F16(Vec<half::f16>),
     BF16(Vec<half::bf16>),
     I8(Vec<i8>),
@@ -28,6 +30,7 @@ impl HostStorage {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::F32(v) => bytemuck::cast_slice(v),
+            Self::Room(v) => bytemuck::cast_slice(v),
             Self::F16(v) => bytemuck::cast_slice(v),
             Self::BF16(v) => bytemuck::cast_slice(v),
             Self::I8(v) => bytemuck::cast_slice(v),
@@ -50,6 +53,15 @@ impl HostStorage {
                 }
             }
             _ => (),
+        }
+    }
+
+    /// Takes a vector of f32 out; nothing where this is none.
+    pub(crate) fn take_f32(&mut self) -> Option<Vec<f32>> {
+        match self {
+            Self::F32(values) => Some(std::mem::take(values)),
+            Self::Room(room) => Some(room.take()),
+            _ => None,
         }
     }
 

@@ -16,20 +16,21 @@ pub(crate) const LEVELS: f32 = 127.0;
 /// overflow. A row with an infinity or a NaN has a step that is NaN, so that its results show it.
 pub(crate) fn step(row: &[f32]) -> (f32, f32) {
     const LEAST: f32 = 1e-37;
-    let finite = row.iter().all(|v| v.is_finite());
-    let largest = row.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
-    match (finite, largest > LEAST) {
+    // Magnitudes are ordered as their bits are, those of infinities and NaNs last.
+    let largest = f32::from_bits(row.iter().fold(0, |most, v| most.max(v.abs().to_bits())));
+    match (largest.is_finite(), largest > LEAST) {
         (false, _) => (f32::NAN, 0.0),
         (true, false) => (0.0, 0.0),
         (true, true) => (largest / LEVELS, LEVELS / largest),
     }
 }
 
-/// The level nearest to a value, ties to even: adding 1.5·2²³ leaves no bits for a fraction.
+/// The level nearest to a value, ties to even: adding 1.5·2²³ leaves no bits for a fraction, and the low bits are those of
+/// the integer, which a conversion that minds its range takes longer to find. Of a row that is not finite, any number.
 #[inline(always)]
 pub(crate) fn level(value: f32, inverse: f32) -> i32 {
     const ROUND: f32 = 12_582_912.0;
-    ((value * inverse + ROUND) - ROUND) as i32
+    (value * inverse + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed()
 }
 
 impl Tensor {

@@ -154,11 +154,11 @@ impl Tensor {
     pub fn into_f32_vec(mut self) -> Result<Vec<f32>> {
         let len = self.len();
         if self.offset == 0
+            && len * size_of::<f32>() == self.storage.byte_len()
             && let Some(storage) = Arc::get_mut(&mut self.storage)
-            && let Some(HostStorage::F32(values)) = (storage as &mut dyn Any).downcast_mut()
-            && values.len() == len
+            && let Some(values) = (storage as &mut dyn Any).downcast_mut().and_then(HostStorage::take_f32)
         {
-            return Ok(std::mem::take(values));
+            return Ok(values);
         }
         self.to_f32_vec()
     }

@@ -1,7 +1,7 @@
 //! Attention on the CPU, tiled with an online softmax (Milakov & Gimelshein, 2018; FlashAttention, Dao et al., 2022).
 //!
 //! A task takes up to [`ROWS`] queries of the heads that share one key/value head and walks the keys block by block, with
-//! the tile loop of the matrix products. It holds one [ROWS, BLOCK] matrix of scores; no L×S matrix exists. The softmax is
+//! the tile loop of the matrix products. It holds the scores of one tile and one block; no L×S matrix exists. The softmax is
 //! in f32. Blocks begin at multiples of their size and each row's sums run in the same order whatever other rows stand
 //! beside it, so cutting a prompt into chunks changes no bit.
 use rayon::prelude::*;
@@ -13,6 +13,7 @@ use super::{
     math,
     panels::{Matrix, Rows},
     product::{height, strip},
+    result,
 };
 use crate::{
     Result, Tensor,
@@ -27,8 +28,10 @@ impl Attention for Cpu {
     fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
         let dims = spec.check(q, k, v)?;
         let (k, v) = (activation(OP, "k", k)?, activation(OP, "v", v)?);
-        let work = FullAttention { q: activation(OP, "q", q)?, k, v, dims, spec: *spec };
-        Tensor::from_vec(self.attention_product().run(work), q.shape())
+        let values = activation(OP, "q", q)?;
+        let mut out = self.memory.room(values.len());
+        self.attention_product().run(FullAttention { q: values, k, v, dims, spec: *spec, out: &mut out });
+        result(out, q.shape())
     }
 }
 
@@ -40,13 +43,15 @@ struct FullAttention<'a> {
     v: &'a [f32],
     dims: AttentionDims,
     spec: AttentionSpec,
+    /// As `q`.
+    out: &'a mut [f32],
 }
 
 impl FloatWork for FullAttention<'_> {
-    type Output = Vec<f32>;
+    type Output = ();
 
-    fn run<D: FloatDot>(self, dot: D) -> Vec<f32> {
-        let Self { q, k, v, dims, spec } = self;
+    fn run<D: FloatDot>(self, dot: D) {
+        let Self { q, k, v, dims, spec, out } = self;
         let heads = Heads { count: dims.kv_heads, dim: dims.head_dim };
         let row = heads.count * heads.dim;
         let per_sequence = dims.keys.div_ceil(BLOCK);
@@ -65,44 +70,83 @@ impl FloatWork for FullAttention<'_> {
         };
         let specs = vec![spec; dims.batch];
         let of = |b: usize, i: usize| if i < per_sequence { blocks.get(b * per_sequence + i) } else { None };
-        attend(dot, q, dims, &specs, of)
+        attend(dot, q, dims, &specs, of, out);
     }
 }
 
-/// Attends with every query of `q` [B, L, H, d]; `block(sequence, i)` holds keys and values from position i · [`BLOCK`] on.
+/// Attends with every query of `q` [B, L, H, d] and writes to `out`, shaped alike; `block(sequence, i)` holds keys and
+/// values from position i · [`BLOCK`] on.
 pub(super) fn attend<'a, D: FloatDot>(
     dot: D,
     q: &[f32],
     dims: AttentionDims,
     specs: &[AttentionSpec],
     block: impl Fn(usize, usize) -> Option<&'a Block> + Sync,
-) -> Vec<f32> {
+    out: &mut [f32],
+) {
     let AttentionDims { batch, queries, heads, kv_heads, head_dim, .. } = dims;
-    let mut out = vec![0_f32; q.len()];
     if out.is_empty() {
-        return out;
+        return;
     }
     let group = heads / kv_heads;
     let step = (ROWS / group).max(1);
     let sequence = queries * heads * head_dim;
-    let tasks: Vec<[usize; 3]> = (0..batch)
-        .flat_map(|b| (0..queries).step_by(step).flat_map(move |start| (0..kv_heads).map(move |g| [b, start, g])))
-        .collect();
-    let results: Vec<Vec<f32>> = tasks
-        .par_iter()
-        .map(|&[b, start, kv_head]| {
+    let parts = queries.div_ceil(step);
+    // Parts of one head follow each other, so that its keys and values stay in the cache.
+    let results: Vec<Vec<f32>> = (0..batch * kv_heads * parts)
+        .into_par_iter()
+        .map(|task| {
+            let (b, kv_head, start) = (task / parts / kv_heads, task / parts % kv_heads, task % parts * step);
             let q = &q[b * sequence..(b + 1) * sequence];
             let len = (queries - start).min(step);
             Queries { q, dims, kv_head, start, len, spec: specs[b] }.attend(dot, |i| block(b, i))
         })
         .collect();
-    for (result, &[b, start, kv_head]) in results.iter().zip(&tasks) {
-        for (l, rows) in result.chunks_exact(group * head_dim).enumerate() {
-            let at = b * sequence + ((start + l) * heads + kv_head * group) * head_dim;
-            out[at..at + rows.len()].copy_from_slice(rows);
+    let row = heads * head_dim;
+    let places: Vec<&mut [f32]> = out.chunks_mut(sequence).flat_map(|b| b.chunks_mut(step * row)).collect();
+    places.into_par_iter().enumerate().for_each(|(i, place)| {
+        for kv_head in 0..kv_heads {
+            let result = &results[(i / parts * kv_heads + kv_head) * parts + i % parts];
+            for (row, rows) in place.chunks_exact_mut(row).zip(result.chunks_exact(group * head_dim)) {
+                row[kv_head * group * head_dim..][..rows.len()].copy_from_slice(rows);
+            }
+        }
+    });
+}
+
+/// The softmax of one query over the keys so far.
+#[derive(Clone, Copy)]
+struct Running {
+    /// The largest score.
+    top: f32,
+    /// Σ e^(score − top).
+    sum: f32,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self { top: f32::NEG_INFINITY, sum: 0.0 }
+    }
+}
+
+impl Running {
+    /// Turns scores of a further block, of which `seen` count, into shares e^(score − top), and scales the values summed so
+    /// far to the new top.
+    #[inline(always)]
+    fn share(&mut self, scores: &mut [f32], seen: usize, out: &mut [f32]) {
+        scores[seen..].fill(f32::NEG_INFINITY);
+        let top = self.top.max(math::max(&scores[..seen]));
+        if top == f32::NEG_INFINITY {
+            scores.fill(0.0);
+            return;
+        }
+        let shrink = if self.top == top { 1.0 } else { math::exp(self.top - top) };
+        self.sum = self.sum * shrink + math::exp_shifted(scores, top);
+        self.top = top;
+        if shrink != 1.0 {
+            out.iter_mut().for_each(|o| *o *= shrink);
         }
     }
-    out
 }
 
 /// Queries of one sequence, of the heads that share key/value head `kv_head`.
@@ -129,40 +173,34 @@ impl Queries<'_> {
         let scaled = Matrix { entries: &self.scaled(group), rows, k: d, transposed: false };
         let q = Rows::pack(dot, scaled, 0..rows, height);
         let mut out = vec![0_f32; tiles * height * width];
-        let mut scores = vec![0_f32; tiles * height * BLOCK];
-        let mut shares = Rows::zeroed(rows, BLOCK, height);
-        let (mut top, mut sum) = (vec![f32::NEG_INFINITY; rows], vec![0_f32; rows]);
+        let (mut scores, mut shares) = (vec![0_f32; height * BLOCK], Rows::zeroed(height, BLOCK, height));
+        let mut running = vec![Running::default(); rows];
         for i in 0.. {
             // The last query sees the most.
             let positions = self.visible(self.len - 1).saturating_sub(i * BLOCK).min(BLOCK);
             let Some(block) = block(i).filter(|_| positions > 0) else { break };
-            let keys = block.keys::<D>(own, self.kv_head, positions);
-            for (q, scores) in q.tiles(depth, height).zip(scores.chunks_exact_mut(height * BLOCK)) {
-                strip(dot, height, q, keys, depth, scores, BLOCK, false);
-            }
-            for (r, scores) in scores.chunks_exact_mut(BLOCK).take(rows).enumerate() {
-                let seen = self.visible(r / group).saturating_sub(i * BLOCK).min(BLOCK);
-                scores[seen..].fill(f32::NEG_INFINITY);
-                let new_top = top[r].max(math::max(&scores[..seen]));
-                if new_top == f32::NEG_INFINITY {
-                    scores.fill(0.0);
-                    continue;
-                }
-                let shrink = (top[r] - new_top).exp();
-                sum[r] = sum[r] * shrink + math::exp_shifted(scores, new_top);
-                top[r] = new_top;
-                if shrink != 1.0 {
-                    out[r * width..(r + 1) * width].iter_mut().for_each(|o| *o *= shrink);
-                }
-            }
-            shares.fill(dot, &scores, rows, BLOCK, height);
-            let (values, seen) = (block.values::<D>(own, self.kv_head), positions.div_ceil(D::GROUP));
-            for (shares, out) in shares.tiles(BLOCK / D::GROUP, height).zip(out.chunks_exact_mut(height * width)) {
-                strip(dot, height, shares, values, seen, out, width, true);
+            let (keys, values) = (block.keys::<D>(own, self.kv_head, positions), block.values::<D>(own, self.kv_head));
+            // Keys, values and all of one tile stay in the level-1 cache.
+            let tiles = out.chunks_exact_mut(height * width).zip(running.chunks_mut(height)).enumerate();
+            for (tile, (out, running)) in tiles {
+                strip(dot, height, q.part(tile, &(0..depth)), keys, depth, &mut scores, BLOCK, false);
+                math::vectorize(
+                    #[inline(always)]
+                    || {
+                        let rows = scores.chunks_exact_mut(BLOCK).zip(out.chunks_exact_mut(width)).zip(&mut *running);
+                        for (r, ((scores, out), running)) in rows.enumerate() {
+                            let visible = self.visible((tile * height + r) / group);
+                            running.share(scores, visible.saturating_sub(i * BLOCK).min(BLOCK), out);
+                        }
+                    },
+                );
+                shares.fill(dot, &scores[..running.len() * BLOCK]);
+                let seen = positions.div_ceil(D::GROUP);
+                strip(dot, height, shares.part(0, &(0..seen)), values, seen, out, width, true);
             }
         }
         let mut result = Vec::with_capacity(rows * d);
-        for (out, sum) in out.chunks_exact(width.max(1)).zip(sum) {
+        for (out, Running { sum, .. }) in out.chunks_exact(width.max(1)).zip(running) {
             let inverse = if sum > 0.0 { 1.0 / sum } else { 0.0 };
             result.extend(out[..d].iter().map(|o| o * inverse));
         }
@@ -181,6 +219,7 @@ impl Queries<'_> {
     }
 
     /// How many keys query `start + l` sees.
+    #[inline(always)]
     fn visible(&self, l: usize) -> usize {
         match self.spec.mask {
             Mask::Full => self.dims.keys,

@@ -9,6 +9,7 @@ use super::{
     attention::attend,
     dot::{FloatDot, FloatWork},
     key_block::{BLOCK, Block, Heads},
+    result,
 };
 use crate::{
     Error, Result, Tensor,
@@ -99,8 +100,10 @@ impl CachedAttention for Cpu {
             own.push(self.own(&mut **cache)?);
         }
         let dims = AttentionDims { batch, queries, keys: 0, heads, kv_heads, head_dim };
-        let out = self.attention_product().run(Step { q: qt, k: kt, v: vt, dims, caches: own, layer, scale });
-        Tensor::from_vec(out, q.shape())
+        let mut out = self.memory.room(qt.len());
+        let step = Step { q: qt, k: kt, v: vt, dims, caches: own, layer, scale, out: &mut out };
+        self.attention_product().run(step);
+        result(out, q.shape())
     }
 }
 
@@ -132,13 +135,15 @@ struct Step<'a> {
     caches: Vec<&'a mut CpuCache>,
     layer: usize,
     scale: f32,
+    /// As `q`.
+    out: &'a mut [f32],
 }
 
 impl FloatWork for Step<'_> {
-    type Output = Vec<f32>;
+    type Output = ();
 
-    fn run<D: FloatDot>(self, dot: D) -> Vec<f32> {
-        let Self { q, k, v, dims, mut caches, layer, scale } = self;
+    fn run<D: FloatDot>(self, dot: D) {
+        let Self { q, k, v, dims, mut caches, layer, scale, out } = self;
         let rows = dims.queries * dims.kv_heads * dims.head_dim;
         for (b, cache) in caches.iter_mut().enumerate() {
             cache.write::<D>(layer, &k[b * rows..(b + 1) * rows], &v[b * rows..(b + 1) * rows]);
@@ -146,6 +151,6 @@ impl FloatWork for Step<'_> {
         let caches: Vec<&CpuCache> = caches.into_iter().map(|cache| &*cache).collect();
         let specs: Vec<AttentionSpec> =
             caches.iter().map(|c| AttentionSpec { scale, mask: Mask::Causal { offset: c.len } }).collect();
-        attend(dot, q, dims, &specs, |b, i| caches[b].layers[layer].get(i).map(|block| &**block))
+        attend(dot, q, dims, &specs, |b, i| caches[b].layers[layer].get(i).map(|block| &**block), out);
     }
 }

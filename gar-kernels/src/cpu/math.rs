@@ -20,9 +20,9 @@ pub(super) fn vectorize<R>(closure: impl FnMut() -> R) -> R {
     pulp::Arch::new().dispatch(Vectorized(closure))
 }
 
-/// eˣ within 2 ulp; 0 below −87, where f32 has no normal result.
+/// eˣ within 2 ulp; 0 below −87, where f32 has no normal result. For [`vectorize`].
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     /// 1.5·2²³: adding and subtracting it rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUND);
@@ -59,6 +59,30 @@ fn erf(x: f32) -> f32 {
     x * p / q
 }
 
+/// a ← a + b.
+pub(super) fn add(a: &mut [f32], b: &[f32]) {
+    vectorize(
+        #[inline(always)]
+        || a.iter_mut().zip(b).for_each(|(a, b)| *a += b),
+    );
+}
+
+/// a ← a·b.
+pub(super) fn multiply(a: &mut [f32], b: &[f32]) {
+    vectorize(
+        #[inline(always)]
+        || a.iter_mut().zip(b).for_each(|(a, b)| *a *= b),
+    );
+}
+
+/// out ← (x − mean)·root·weight.
+pub(super) fn normalize(out: &mut [f32], x: &[f32], [mean, root]: [f32; 2], weight: &[f32]) {
+    vectorize(
+        #[inline(always)]
+        || out.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = (x - mean) * root * w),
+    );
+}
+
 /// x ← x·Φ(x).
 pub(super) fn gelu(x: &mut [f32]) {
     vectorize(
@@ -82,21 +106,33 @@ pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
     );
 }
 
-/// Scores ← e^(score − max); returns their sum, in an order that does not depend on trailing zeros.
+/// All lanes in one, by halves: a chain as long as the lanes are many would take longer than what filled them.
+#[inline(always)]
+fn fold(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
+    #[inline(always)]
+    fn halve<const N: usize, const HALF: usize>(lanes: [f32; N], f: impl Fn(f32, f32) -> f32) -> [f32; HALF] {
+        std::array::from_fn(|i| f(lanes[i], lanes[HALF + i]))
+    }
+    let lanes = halve::<8, 4>(halve::<16, 8>(halve::<LANES, 16>(lanes, f), f), f);
+    f(f(lanes[0], lanes[2]), f(lanes[1], lanes[3]))
+}
+
+/// Scores ← e^(score − max); returns their sum, in an order that does not depend on trailing zeros. For [`vectorize`].
+#[inline(always)]
 pub(super) fn exp_shifted(scores: &mut [f32], max: f32) -> f32 {
     let mut lanes = [0_f32; LANES];
-    vectorize(
-        #[inline(always)]
-        || {
-            for chunk in scores.chunks_mut(LANES) {
-                for (lane, s) in lanes.iter_mut().zip(chunk) {
-                    *s = exp(*s - max);
-                    *lane += *s;
-                }
-            }
-        },
-    );
-    lanes.iter().sum()
+    let (chunks, rest) = scores.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            chunk[i] = exp(chunk[i] - max);
+            lanes[i] += chunk[i];
+        }
+    }
+    for (lane, s) in lanes.iter_mut().zip(rest) {
+        *s = exp(*s - max);
+        *lane += *s;
+    }
+    fold(lanes, |a, b| a + b)
 }
 
 /// `Σ v − shift`, or `Σ (v − shift)²`, in f64, in [`LANES`] independent lanes.
@@ -122,22 +158,19 @@ pub(super) fn sum_f64<const SQUARED: bool>(values: &[f32], shift: f64) -> f64 {
     lanes.iter().sum()
 }
 
-/// The largest entry; −∞ for none.
+/// The largest entry; −∞ for none. For [`vectorize`].
+#[inline(always)]
 pub(super) fn max(scores: &[f32]) -> f32 {
-    vectorize(
-        #[inline(always)]
-        || {
-            let chunks = scores.chunks_exact(LANES);
-            let tail = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut lanes = [f32::NEG_INFINITY; LANES];
-            for chunk in chunks {
-                for i in 0..LANES {
-                    lanes[i] = if chunk[i] > lanes[i] { chunk[i] } else { lanes[i] };
-                }
-            }
-            lanes.into_iter().fold(tail, f32::max)
-        },
-    )
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = scores.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = greater(lanes[i], chunk[i]);
+        }
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, s)| *lane = greater(*lane, *s));
+    fold(lanes, greater)
 }
 
 #[cfg(test)]

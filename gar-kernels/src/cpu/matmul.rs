@@ -10,6 +10,7 @@ use super::{
     panels::Matrix,
     parameter,
     product::{Finished, Weight, multiply},
+    result,
 };
 use crate::{
     Error, Result, Tensor,
@@ -33,11 +34,13 @@ impl MatMul for Cpu {
                 &packed_now
             }
         };
-        let out = match &w.kind {
-            Kind::Float { product, .. } => product.run(FloatMatMul { x, w, after }),
-            Kind::Int8 { product, steps, sums } => product.run(IntMatMul { x, w, steps, sums, after }),
-        };
-        Tensor::from_vec(out, &shape)
+        let mut room = self.memory.room(m * n);
+        let out = &mut room;
+        match &w.kind {
+            Kind::Float { product, .. } => product.run(FloatMatMul { x, w, after, out }),
+            Kind::Int8 { product, steps, sums } => product.run(IntMatMul { x, w, steps, sums, after, out }),
+        }
+        result(room, &shape)
     }
 
     fn prepare(&self, w: &Tensor) -> Result<Tensor> {
@@ -82,8 +85,9 @@ impl Cpu {
         }
         let w = self.pack_floats(Floats::of(op, "b", b)?, b.dtype(), n, x.k, true);
         let Kind::Float { product, .. } = w.kind else { return Ok(None) };
-        let out = product.run(FloatMatMul { x, w: &w, after: After::of(&Epilogue::default(), n)? });
-        Tensor::from_vec(out, &[x.rows, n]).map(Some)
+        let mut room = self.memory.room(x.rows * n);
+        product.run(FloatMatMul { x, w: &w, after: After::of(&Epilogue::default(), n)?, out: &mut room });
+        result(room, &[x.rows, n]).map(Some)
     }
 }
 
@@ -110,16 +114,16 @@ impl<'a> After<'a> {
     /// Applies it to columns `columns` of row `row`.
     fn apply(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
         if let Some(bias) = &self.bias {
-            out.iter_mut().zip(&bias[columns.clone()]).for_each(|(y, b)| *y += b);
+            math::add(out, &bias[columns.clone()]);
         }
         if self.gelu {
             math::gelu(out);
         }
         if let Some(scale) = &self.scale {
-            out.iter_mut().zip(&scale[columns.clone()]).for_each(|(y, s)| *y *= s);
+            math::multiply(out, &scale[columns.clone()]);
         }
         if let Some(residual) = self.residual {
-            out.iter_mut().zip(&residual[row * self.n + columns.start..]).for_each(|(y, r)| *y += r);
+            math::add(out, &residual[row * self.n + columns.start..]);
         }
     }
 }
@@ -128,17 +132,19 @@ struct FloatMatMul<'a> {
     x: Matrix<'a>,
     w: &'a Packed,
     after: After<'a>,
+    /// [m, n].
+    out: &'a mut [f32],
 }
 
 impl FloatWork for FloatMatMul<'_> {
-    type Output = Vec<f32>;
+    type Output = ();
 
-    fn run<D: FloatDot>(self, dot: D) -> Vec<f32> {
+    fn run<D: FloatDot>(self, dot: D) {
         let w = Weight::<D> { panels: self.w.panels.entries(), n: self.w.n, k: self.w.k };
-        multiply(dot, self.x, w, |Finished { row, columns, sums, out, .. }| {
+        multiply(dot, self.x, w, self.out, |Finished { row, columns, sums, out, .. }| {
             out.copy_from_slice(sums);
             self.after.apply(row, columns, out);
-        })
+        });
     }
 }
 
@@ -148,19 +154,21 @@ struct IntMatMul<'a> {
     steps: &'a [f32],
     sums: &'a [i32],
     after: After<'a>,
+    /// [m, n].
+    out: &'a mut [f32],
 }
 
 impl IntWork for IntMatMul<'_> {
-    type Output = Vec<f32>;
+    type Output = ();
 
-    fn run<D: IntDot>(self, dot: D) -> Vec<f32> {
+    fn run<D: IntDot>(self, dot: D) {
         let w = Weight::<D> { panels: self.w.panels.entries(), n: self.w.n, k: self.w.k };
-        multiply(dot, self.x, w, |Finished { row, columns, sums, scale, out }| {
+        multiply(dot, self.x, w, self.out, |Finished { row, columns, sums, scale, out }| {
             let of_weight = self.steps[columns.clone()].iter().zip(&self.sums[columns.clone()]);
             for ((y, sum), (step, levels)) in out.iter_mut().zip(sums).zip(of_weight) {
                 *y = (sum - D::OFFSET * levels) as f32 * (scale * step);
             }
             self.after.apply(row, columns, out);
-        })
+        });
     }
 }

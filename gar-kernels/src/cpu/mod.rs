@@ -11,6 +11,7 @@ mod dot;
 mod key_block;
 mod math;
 mod matmul;
+mod memory;
 mod norm;
 mod options;
 mod packed;
@@ -27,8 +28,11 @@ mod sampling;
 pub use dot::InstructionSet;
 pub use options::{CpuOptions, Precision, WeightFormat};
 
-use crate::{DType, Device, Error, Result, Tensor};
+pub(crate) use memory::Room;
+
+use crate::{DType, Device, Error, Result, Tensor, host::HostStorage};
 use dot::{FloatProduct, Products};
+use memory::Memory;
 
 /// Name of the device.
 pub(crate) const NAME: &str = "cpu";
@@ -36,12 +40,14 @@ pub(crate) const NAME: &str = "cpu";
 /// The CPU as a [`Device`], and every operation on it.
 ///
 /// What it computes with is fixed when it is made: [`CpuOptions`]. The default is the exact path on the best instructions.
-#[derive(Clone, Copy, Debug)]
+/// Up to 128 MiB of memory of results that nobody holds any more is kept for the next; clones share it.
+#[derive(Clone, Debug)]
 pub struct Cpu {
     precision: Precision,
     weights: WeightFormat,
     instructions: InstructionSet,
     products: Products,
+    memory: Memory,
 }
 
 impl Cpu {
@@ -56,7 +62,7 @@ impl Cpu {
             let expected = InstructionSet::available().map(|set| set.to_string()).collect::<Vec<_>>().join(", ");
             Error::value(NAME, "instructions", format!("one of {expected}"), instructions)
         })?;
-        Ok(Self { precision, weights, instructions, products })
+        Ok(Self { precision, weights, instructions, products, memory: Memory::default() })
     }
 
     /// What attention multiplies with.
@@ -77,7 +83,7 @@ impl Default for Cpu {
     fn default() -> Self {
         let (instructions, products) = InstructionSet::best_products();
         let CpuOptions { precision, weights, .. } = CpuOptions::default();
-        Self { precision, weights, instructions, products }
+        Self { precision, weights, instructions, products, memory: Memory::default() }
     }
 }
 
@@ -122,6 +128,11 @@ fn on_host(op: &'static str, what: &'static str, tensor: &Tensor) -> Result<Tens
         return Ok(tensor.clone());
     }
     Err(Error::Device { op, what, expected: NAME.into(), found: tensor.device().into() })
+}
+
+/// A tensor of results.
+fn result(room: Room, shape: &[usize]) -> Result<Tensor> {
+    Tensor::from_storage(std::sync::Arc::new(HostStorage::Room(room)), DType::F32, shape)
 }
 
 /// The f32 elements of an activation, or an error that names operation and argument.

@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm on the CPU; statistics in f64, one pass each.
 use rayon::prelude::*;
 
-use super::{Cpu, activation, math, parameter};
+use super::{Cpu, activation, math, parameter, result};
 use crate::{
     Result, Tensor,
     ops::{Norm, NormKind, NormSpec},
@@ -14,17 +14,17 @@ impl Norm for Cpu {
         let (_, d) = spec.check(x)?;
         let weight = parameter(OP, "weight", spec.weight)?;
         let bias = spec.bias.map(|b| parameter(OP, "bias", b)).transpose()?;
-        let mut out = activation(OP, "x", x)?.to_vec();
-        out.par_chunks_mut(d.max(1)).with_min_len(8).for_each(|row| {
+        let values = activation(OP, "x", x)?;
+        let mut out = self.memory.room(values.len());
+        let rows = out.par_chunks_mut(d.max(1)).zip(values.par_chunks(d.max(1))).with_min_len(8);
+        rows.for_each(|(out, row)| {
             let (mean, root) = statistics(row, spec);
-            for (y, w) in row.iter_mut().zip(&weight) {
-                *y = (*y - mean) * root * w;
-            }
+            math::normalize(out, row, [mean, root], &weight);
             if let Some(bias) = &bias {
-                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                math::add(out, bias);
             }
         });
-        Tensor::from_vec(out, x.shape())
+        result(out, x.shape())
     }
 }
 

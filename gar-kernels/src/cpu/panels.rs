@@ -103,9 +103,11 @@ pub(super) struct Matrix<'a> {
     pub(super) transposed: bool,
 }
 
-/// Rows of x in panels of `height`: [tiles, groups, height].
+/// Rows of x in tiles of `height`: [tiles, runs, height, RUN].
 pub(super) struct Rows<D: Dot> {
-    pub(super) groups: Vec<D::X>,
+    groups: Vec<D::X>,
+    height: usize,
+    k: usize,
     /// What the sums of each row must be multiplied with.
     pub(super) scales: Vec<f32>,
 }
@@ -116,22 +118,23 @@ impl<D: Dot> Rows<D> {
         let Matrix { entries, k, transposed, .. } = x;
         let mut packed = Self::zeroed(rows.len(), k, height);
         if transposed {
-            packed.fill_transposed(dot, x, rows, height);
+            packed.fill_transposed(dot, x, rows);
         } else {
-            packed.fill(dot, &entries[rows.start * k..rows.end * k], rows.len(), k, height);
+            packed.fill(dot, &entries[rows.start * k..rows.end * k]);
         }
         packed
     }
 
-    fn fill_transposed(&mut self, dot: D, x: Matrix<'_>, rows: Range<usize>, height: usize) {
+    fn fill_transposed(&mut self, dot: D, x: Matrix<'_>, rows: Range<usize>) {
         let lines = x.entries.chunks_exact(x.rows.max(1)).map(|line| &line[rows.clone()]);
-        if TypeId::of::<D::X>() == TypeId::of::<f32>() {
-            // Groups of single entries: what lies together in a panel lies together in x.
+        if D::RUN == 1 && TypeId::of::<D::X>() == TypeId::of::<f32>() {
+            // Groups of single entries: what lies together in a tile lies together in x.
             self.scales.fill(1.0);
+            let (height, len) = (self.height, self.tile_len());
             let groups: &mut [f32] = bytemuck::cast_slice_mut(&mut self.groups);
             for (at, line) in lines.enumerate() {
                 for (tile, line) in line.chunks(height).enumerate() {
-                    groups[(tile * x.k + at) * height..][..line.len()].copy_from_slice(line);
+                    groups[tile * len + at * height..][..line.len()].copy_from_slice(line);
                 }
             }
         } else {
@@ -139,31 +142,39 @@ impl<D: Dot> Rows<D> {
             for (at, line) in lines.enumerate() {
                 line.iter().enumerate().for_each(|(row, &v)| back[row * x.k + at] = v);
             }
-            self.fill(dot, &back, rows.len(), x.k, height);
+            self.fill(dot, &back);
         }
     }
 
     /// Rows of zeros.
     pub(super) fn zeroed(rows: usize, k: usize, height: usize) -> Self {
-        let groups = vec![D::X::zeroed(); rows.div_ceil(height) * k.div_ceil(D::GROUP) * height];
-        Self { groups, scales: vec![0.0; rows] }
+        let mut zeroed = Self { groups: Vec::new(), height, k, scales: vec![0.0; rows] };
+        zeroed.groups = vec![D::X::zeroed(); rows.div_ceil(height) * zeroed.tile_len()];
+        zeroed
     }
 
-    /// Packs other rows of the same extents.
-    pub(super) fn fill(&mut self, dot: D, x: &[f32], rows: usize, k: usize, height: usize) {
-        if k > 0 {
-            let tiles = self.groups.chunks_exact_mut(k.div_ceil(D::GROUP) * height);
-            let x = x[..rows * k].chunks(height * k);
-            for ((tile, x), scales) in tiles.zip(x).zip(self.scales.chunks_mut(height)) {
-                for (r, (row, scale)) in x.chunks_exact(k).zip(scales).enumerate() {
-                    *scale = dot.pack(row, &mut tile[r..], height);
-                }
+    /// Packs other rows [rows, k], as many as there are.
+    pub(super) fn fill(&mut self, dot: D, x: &[f32]) {
+        let (height, k, len) = (self.height, self.k, self.tile_len());
+        if k == 0 {
+            return;
+        }
+        let tiles = self.groups.chunks_exact_mut(len).zip(x.chunks(height * k));
+        for ((tile, x), scales) in tiles.zip(self.scales.chunks_mut(height)) {
+            for (r, (row, scale)) in x.chunks_exact(k).zip(scales).enumerate() {
+                *scale = dot.pack(row, &mut tile[r * D::RUN..], height * D::RUN);
             }
         }
     }
 
-    /// The tiles, each [groups, height].
-    pub(super) fn tiles(&self, groups: usize, height: usize) -> impl Iterator<Item = &[D::X]> {
-        self.groups.chunks_exact((groups * height).max(1))
+    /// Entries of a tile.
+    fn tile_len(&self) -> usize {
+        self.k.div_ceil(D::GROUP).next_multiple_of(D::RUN) * self.height
+    }
+
+    /// Groups `groups` of a tile, from the begin of a run on: [runs, height, RUN].
+    pub(super) fn part(&self, tile: usize, groups: &Range<usize>) -> &[D::X] {
+        let from = tile * self.tile_len() + groups.start * self.height;
+        &self.groups[from..][..groups.len().next_multiple_of(D::RUN) * self.height]
     }
 }

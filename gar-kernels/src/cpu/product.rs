@@ -8,7 +8,7 @@ use bytemuck::Zeroable;
 use rayon::prelude::*;
 
 use super::{
-    dot::{Dot, Tile},
+    dot::{Dot, RUN, Tile},
     panels::{Matrix, Rows, panel_len},
 };
 
@@ -30,13 +30,14 @@ impl<D: Dot> Copy for Panels<'_, D> {}
 
 /// Up to this many rows, tasks share out the weight, not the rows.
 const FEW_ROWS: usize = 32;
-/// Tiles of rows that a task takes: [`DEPTH`] entries of each stay in the level-2 cache while panels go by.
+/// Tiles of rows that a task takes: they and their sums stay in the level-2 cache while panels go by.
 const TILES: usize = 8;
 /// Panels whose sums are finished together.
 const PANELS: usize = 8;
-/// Entries along k that a panel is walked over at a time: that part of a panel and two tiles of rows, the one that is read
-/// and the next, then fit a level-1 cache of 32 KiB.
+/// Groups along k that a panel is walked over at a time: that part of a panel, 32 KiB of AVX-512, and a tile of rows then
+/// fit a level-1 cache of 48 KiB. Half of it is 2 % slower there: sums are read and written once more.
 const DEPTH: usize = 256;
+const _: () = assert!(DEPTH.is_multiple_of(RUN), "a part of a tile begins with a whole run");
 /// Heights of tiles that exist, up to [`Dot::ROWS`] of each product.
 const HEIGHTS: [usize; 5] = [1, 2, 4, 6, 12];
 
@@ -66,29 +67,36 @@ pub(super) struct Finished<'a, D: Dot> {
     pub(super) out: &'a mut [f32],
 }
 
-/// `x` [m, k] times a weight [n, k] → [m, n]; `finish` turns sums into results.
+/// `x` [m, k] times a weight [n, k] → `out` [m, n]; `finish` turns sums into results.
 pub(super) fn multiply<D: Dot>(
     dot: D,
     x: Matrix<'_>,
     w: Weight<'_, D>,
+    out: &mut [f32],
     finish: impl Fn(Finished<'_, D>) + Sync,
-) -> Vec<f32> {
-    if x.rows == 0 || w.n == 0 {
-        Vec::new()
-    } else if x.rows <= FEW_ROWS {
-        few_rows(dot, x, w, finish)
+) {
+    if out.is_empty() {
+        return;
+    }
+    if x.rows <= FEW_ROWS {
+        few_rows(dot, x, w, out, finish);
     } else {
-        many_rows(dot, x, w, finish)
+        many_rows(dot, x, w, out, finish);
     }
 }
 
-fn many_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, finish: impl Fn(Finished<'_, D>) + Sync) -> Vec<f32> {
+fn many_rows<D: Dot>(
+    dot: D,
+    x: Matrix<'_>,
+    w: Weight<'_, D>,
+    out: &mut [f32],
+    finish: impl Fn(Finished<'_, D>) + Sync,
+) {
     let (Weight { n, k, .. }, m) = (w, x.rows);
     let (panels, groups, height) = (n.div_ceil(D::PANEL), k.div_ceil(D::GROUP), D::ROWS);
     let tiles = m.div_ceil(height);
     let tasks = tiles.div_ceil(TILES).next_multiple_of(rayon::current_num_threads());
     let rows_of_task = tiles.div_ceil(tasks) * height;
-    let mut out = vec![0_f32; m * n];
     out.par_chunks_mut(rows_of_task * n).enumerate().for_each(|(task, out)| {
         let (first, rows) = (task * rows_of_task, out.len() / n);
         let x = Rows::pack(dot, x, first..first + rows, height);
@@ -98,11 +106,11 @@ fn many_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, finish: impl Fn(Fi
             let end = (begin + PANELS).min(panels);
             let row_stride = (end - begin) * D::PANEL;
             // At least once: without an entry along k the sums are zero.
-            for at in (0..groups.max(1)).step_by(DEPTH / D::GROUP) {
-                let depth = at..(at + DEPTH / D::GROUP).min(groups);
+            for at in (0..groups.max(1)).step_by(DEPTH) {
+                let depth = at..(at + DEPTH).min(groups);
                 for panel in begin..end {
                     for tile in 0..tiles {
-                        let x = &x.groups[(tile * groups + depth.start) * height..][..depth.len() * height];
+                        let x = x.part(tile, &depth);
                         let sums = &mut sums[tile * height * row_stride + (panel - begin) * D::PANEL..];
                         strip(dot, height, x, w.part(panel..panel + 1, &depth), depth.len(), sums, row_stride, at > 0);
                     }
@@ -120,10 +128,15 @@ fn many_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, finish: impl Fn(Fi
             }
         }
     });
-    out
 }
 
-fn few_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, finish: impl Fn(Finished<'_, D>) + Sync) -> Vec<f32> {
+fn few_rows<D: Dot>(
+    dot: D,
+    x: Matrix<'_>,
+    w: Weight<'_, D>,
+    out: &mut [f32],
+    finish: impl Fn(Finished<'_, D>) + Sync,
+) {
     let (Weight { n, k, .. }, m) = (w, x.rows);
     let (panels, groups, height) = (n.div_ceil(D::PANEL), k.div_ceil(D::GROUP), height::<D>(m));
     let tiles = m.div_ceil(height);
@@ -137,7 +150,7 @@ fn few_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, finish: impl Fn(Fin
         for some in (begin..end).step_by(4) {
             let some = some..(some + 4).min(end);
             for tile in 0..tiles {
-                let x = &x.groups[tile * groups * height..][..groups * height];
+                let x = x.part(tile, &(0..groups));
                 let sums = &mut sums[tile * height * row_stride + (some.start - begin) * D::PANEL..];
                 strip(dot, height, x, w.part(some.clone(), &(0..groups)), groups, sums, row_stride, false);
             }
@@ -151,13 +164,11 @@ fn few_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, finish: impl Fn(Fin
         out
     };
     let blocks: Vec<Vec<f32>> = starts.into_par_iter().map(block).collect();
-    let mut out = vec![0_f32; m * n];
     for (row, out) in out.chunks_exact_mut(n).enumerate() {
         for (block, out) in blocks.iter().zip(out.chunks_mut(PANELS * D::PANEL)) {
             out.copy_from_slice(&block[row * out.len()..(row + 1) * out.len()]);
         }
     }
-    out
 }
 
 impl<'a, D: Dot> Weight<'a, D> {
@@ -176,7 +187,7 @@ pub(super) fn height<D: Dot>(rows: usize) -> usize {
     HEIGHTS.into_iter().find(|&h| h >= needed).map_or(D::ROWS, |h| h.min(D::ROWS))
 }
 
-/// One tile of rows times some panels: `x` [groups, height], `sums` with `row_stride` between rows.
+/// One tile of rows times some panels: `x` of a tile as [`Rows`] has it, `sums` with `row_stride` between rows.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn strip<D: Dot>(
     dot: D,

@@ -3,7 +3,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{Dot, FloatDot, IntDot, Tile, operand};
+use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
 
 /// AVX2 and FMA are there.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,7 @@ impl Dot for Single {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     const GROUP: usize = 1;
+    const RUN: usize = 1;
     const STEPS: usize = 1;
     type Weight = f32;
     type X = f32;
@@ -108,6 +109,7 @@ impl Dot for Half {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     const GROUP: usize = 2;
+    const RUN: usize = RUN;
     const STEPS: usize = 2;
     type Weight = bf16;
     type X = [f32; 2];
@@ -179,6 +181,7 @@ impl Dot for Int8 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     const GROUP: usize = 2;
+    const RUN: usize = RUN;
     const STEPS: usize = 1;
     type Weight = i8;
     type X = [i16; 2];

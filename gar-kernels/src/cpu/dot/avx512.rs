@@ -3,7 +3,7 @@ use std::{arch::x86_64::*, mem::transmute};
 
 use half::bf16;
 
-use super::{Dot, FloatDot, IntDot, Tile, operand};
+use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
 
 /// AVX-512 F and BW are there.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,7 @@ impl Dot for Single {
     const LANES: usize = 16;
     const ROWS: usize = 12;
     const GROUP: usize = 1;
+    const RUN: usize = 1;
     const STEPS: usize = 1;
     type Weight = f32;
     type X = f32;
@@ -121,6 +122,7 @@ impl Dot for Half {
     const LANES: usize = 16;
     const ROWS: usize = 12;
     const GROUP: usize = 2;
+    const RUN: usize = RUN;
     const STEPS: usize = 2;
     type Weight = bf16;
     type X = [f32; 2];
@@ -192,6 +194,7 @@ impl Dot for HalfPairs {
     const LANES: usize = 16;
     const ROWS: usize = 12;
     const GROUP: usize = 2;
+    const RUN: usize = RUN;
     const STEPS: usize = 1;
     type Weight = bf16;
     type X = u32;
@@ -257,6 +260,7 @@ impl Dot for Int8 {
     const LANES: usize = 16;
     const ROWS: usize = 12;
     const GROUP: usize = 4;
+    const RUN: usize = RUN;
     const STEPS: usize = 1;
     type Weight = i8;
     type X = [u8; 4];
@@ -315,21 +319,20 @@ impl IntDot for Int8 {
     const OFFSET: i32 = 128;
 }
 
-/// Pairs of bf16, rounded to nearest even sixteen at a time; denormal numbers become zero, as the product takes them anyway.
+/// Pairs of bf16, rounded to nearest even a run at a time; denormal numbers become zero, as the product takes them anyway.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn pack_bf16(row: &[f32], to: &mut [u32], stride: usize) {
-    let (whole, rest) = row.as_chunks::<32>();
-    for (i, chunk) in whole.iter().enumerate() {
+    let (whole, rest) = row.as_chunks::<{ 2 * RUN }>();
+    for (chunk, to) in whole.iter().zip(to.chunks_mut(stride)) {
         // SAFETY: the chunk has 32 entries.
         let [low, high] = unsafe { [_mm512_loadu_ps(chunk.as_ptr()), _mm512_loadu_ps(chunk.as_ptr().add(16))] };
         let pairs = _mm512_cvtne2ps_pbh(high, low);
         // SAFETY: 512 bits of 16 pairs; every pattern is valid.
-        let pairs = unsafe { transmute::<__m512bh, [u32; 16]>(pairs) };
-        let to = to[i * 16 * stride..].iter_mut().step_by(stride);
-        to.zip(pairs).for_each(|(to, pair)| *to = pair);
+        let pairs = unsafe { transmute::<__m512bh, [u32; RUN]>(pairs) };
+        to[..RUN].copy_from_slice(&pairs);
     }
     if !rest.is_empty() {
-        operand::bf16_pairs(rest, &mut to[whole.len() * 16 * stride..], stride);
+        operand::bf16_pairs(rest, &mut to[whole.len() * stride..], stride);
     }
 }
 

@@ -4,7 +4,9 @@
 //! A weight [N, K] lies in *panels* of [`PANEL`](Dot::PANEL) rows. Inside a panel the K axis is cut into groups of
 //! [`GROUP`](Dot::GROUP) entries, and a group holds its entries of every row: [groups, PANEL, GROUP]. So a vector register
 //! takes one group of as many rows as it has 32-bit lanes, whatever the element type. What is multiplied with it,
-//! rows of x, lies in panels too: [groups, rows] of [`X`](Dot::X), one group each.
+//! rows of x, lies in tiles: [runs, rows, [`RUN`](Dot::RUN)] of [`X`](Dot::X), one group each. A run is what is
+//! converted and written at a time, and rows of a run lie so close together that one address and offsets known to the
+//! compiler reach them all.
 //!
 //! Every sum runs over k in the same order with one rounding a product, in every tile, however many rows and threads
 //! there are. So results depend neither on the number of threads nor on what is computed beside them, and where products
@@ -25,6 +27,9 @@ pub(super) use instructions::{FloatProduct, FloatWork, IntProduct, IntWork, Prod
 /// Vectors side by side in a panel.
 const VECTORS: usize = 2;
 
+/// Groups of a run where they are converted: a cache line of 32-bit groups.
+pub(super) const RUN: usize = 16;
+
 /// A way to multiply rows of x with a weight and to add the products up.
 ///
 /// A value of the type is the proof that this CPU has the instructions.
@@ -35,6 +40,9 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
     const ROWS: usize;
     /// Entries along k that lie, and are read, together.
     const GROUP: usize;
+    /// Groups of a row of x that lie side by side: [`RUN`], or 1 where x is taken as it is, so that its transpose is as
+    /// easily had.
+    const RUN: usize;
     /// Instructions that a group takes; each multiplies a part of it.
     const STEPS: usize;
     /// Rows of the weight in a panel.
@@ -52,8 +60,8 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
     /// A vector of groups of the weight.
     type Weights: Copy;
 
-    /// Writes the groups of a row of x to `to[0]`, `to[stride]`, …; what lacks at the end is zero. Gives the factor that
-    /// sums of this row must be multiplied with.
+    /// Writes the runs of a row of x to `to[..RUN]`, `to[stride..]`, …; what lacks in the last group is zero, and groups
+    /// that lack are not written. Gives the factor that sums of this row must be multiplied with.
     fn pack(self, row: &[f32], to: &mut [Self::X], stride: usize) -> f32;
 
     /// A vector of zeros.
@@ -100,7 +108,7 @@ pub(super) trait IntDot: Dot<Sum = i32, Weight = i8> {
 
 /// Operands of one tile: R rows of x times P panels of the weight.
 pub(super) struct Tile<'a, D: Dot> {
-    /// [groups, R].
+    /// [runs, R, RUN].
     pub(super) x: &'a [D::X],
     /// P times [groups, PANEL, GROUP].
     pub(super) w: &'a [D::Weight],
@@ -126,7 +134,7 @@ impl<D: Dot> Tile<'_, D> {
         assert!(
             R > 0
                 && P > 0
-                && groups * R <= x.len()
+                && groups.next_multiple_of(D::RUN) * R <= x.len()
                 && (P - 1) * panel_stride + groups * group <= w.len()
                 && (R - 1) * row_stride + P * D::PANEL <= sums.len(),
             "a tile of {R} rows, {P} panels and {groups} groups does not fit its slices"
@@ -144,15 +152,17 @@ impl<D: Dot> Tile<'_, D> {
                     }
                 }
             }
-            for g in 0..groups {
-                for step in 0..D::STEPS {
-                    for p in 0..P {
-                        let at = w.add(p * panel_stride + g * group);
-                        let weights = [dot.weights(at, step), dot.weights(at.add(D::LANES * D::GROUP), step)];
-                        for r in 0..R {
-                            let x = dot.x(x.add(g * R + r), step);
-                            for v in 0..VECTORS {
-                                acc[r][p][v] = dot.add(acc[r][p][v], x, weights[v]);
+            for run in (0..groups).step_by(D::RUN) {
+                for g in run..(run + D::RUN).min(groups) {
+                    for step in 0..D::STEPS {
+                        for p in 0..P {
+                            let at = w.add(p * panel_stride + g * group);
+                            let weights = [dot.weights(at, step), dot.weights(at.add(D::LANES * D::GROUP), step)];
+                            for r in 0..R {
+                                let x = dot.x(x.add(run * R + r * D::RUN + (g - run)), step);
+                                for v in 0..VECTORS {
+                                    acc[r][p][v] = dot.add(acc[r][p][v], x, weights[v]);
+                                }
                             }
                         }
                     }

@@ -1,7 +1,11 @@
 //! Rows of x in the groups that the instruction sets take.
 use half::bf16;
 
-use crate::quantized::{level, step};
+use super::RUN;
+use crate::{
+    cpu::math::vectorize,
+    quantized::{level, step},
+};
 
 /// A number rounded to bf16, ties to even, as f32.
 #[inline(always)]
@@ -25,46 +29,49 @@ pub(super) fn singles(row: &[f32], to: &mut [f32], stride: usize) {
 /// Pairs in f32, rounded to bf16 or left as they are.
 pub(super) fn pairs(row: &[f32], to: &mut [[f32; 2]], stride: usize, rounded: bool) {
     if rounded {
-        each::<2, _>(row, to, stride, |pair| pair.map(round));
+        each::<2, _>(row, to, stride, #[inline(always)] |pair| pair.map(round));
     } else {
-        each::<2, _>(row, to, stride, |pair| pair);
+        each::<2, _>(row, to, stride, #[inline(always)] |pair| pair);
     }
 }
 
 /// Pairs in bf16: the first entry in the lower half.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn bf16_pairs(row: &[f32], to: &mut [u32], stride: usize) {
-    each::<2, _>(row, to, stride, |[a, b]| (round(a).to_bits() >> 16) | round(b).to_bits());
+    each::<2, _>(row, to, stride, #[inline(always)] |[a, b]| (round(a).to_bits() >> 16) | round(b).to_bits());
 }
 
 /// Pairs of 8-bit integers in 16 bits; gives the row's step.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn i16_pairs(row: &[f32], to: &mut [[i16; 2]], stride: usize) -> f32 {
     let (step, inverse) = step(row);
-    each::<2, _>(row, to, stride, |pair| pair.map(|v| level(v, inverse) as i16));
+    each::<2, _>(row, to, stride, #[inline(always)] |pair| pair.map(|v| level(v, inverse) as i16));
     step
 }
 
 /// Fours of 8-bit integers with 128 added; gives the row's step.
 pub(super) fn u8_fours(row: &[f32], to: &mut [[u8; 4]], stride: usize) -> f32 {
     let (step, inverse) = step(row);
-    each::<4, _>(row, to, stride, |four| four.map(|v| (level(v, inverse) + 128) as u8));
+    each::<4, _>(row, to, stride, #[inline(always)] |four| four.map(|v| level(v, inverse).wrapping_add(128) as u8));
     step
 }
 
-/// Writes `group` of every `N` entries; what lacks at the end is zero.
-#[inline(always)]
+/// Writes `group` of every `N` entries in runs; what lacks in the last group is zero.
 fn each<const N: usize, X>(row: &[f32], to: &mut [X], stride: usize, group: impl Fn([f32; N]) -> X) {
-    let (groups, rest) = row.as_chunks::<N>();
-    let mut to = to.iter_mut().step_by(stride);
-    groups.iter().zip(&mut to).for_each(|(g, to)| *to = group(*g));
-    if !rest.is_empty()
-        && let Some(to) = to.next()
-    {
-        let mut last = [0.0; N];
-        last[..rest.len()].copy_from_slice(rest);
-        *to = group(last);
-    }
+    vectorize(
+        #[inline(always)]
+        || {
+            for (run, to) in row.chunks(N * RUN).zip(to.chunks_mut(stride)) {
+                let (groups, rest) = run.as_chunks::<N>();
+                groups.iter().zip(&mut *to).for_each(|(g, to)| *to = group(*g));
+                if !rest.is_empty() {
+                    let mut last = [0.0; N];
+                    last[..rest.len()].copy_from_slice(rest);
+                    to[groups.len()] = group(last);
+                }
+            }
+        },
+    );
 }
 
 #[cfg(test)]

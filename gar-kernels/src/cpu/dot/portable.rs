@@ -3,7 +3,7 @@
 //! `LANES` and `ROWS` are free: with 16 and 12 the loops run over the same panels and tiles as with AVX-512.
 use half::bf16;
 
-use super::{Dot, FloatDot, IntDot, Tile, operand};
+use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
 
 /// f32 weights.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,7 @@ impl<const LANES: usize, const ROWS: usize> Dot for Single<LANES, ROWS> {
     const LANES: usize = LANES;
     const ROWS: usize = ROWS;
     const GROUP: usize = 1;
+    const RUN: usize = 1;
     const STEPS: usize = 1;
     type Weight = f32;
     type X = f32;
@@ -85,6 +86,7 @@ impl<const LANES: usize, const ROWS: usize> Dot for Half<LANES, ROWS> {
     const LANES: usize = LANES;
     const ROWS: usize = ROWS;
     const GROUP: usize = 2;
+    const RUN: usize = RUN;
     const STEPS: usize = 2;
     type Weight = bf16;
     type X = [f32; 2];
@@ -149,6 +151,7 @@ impl<const LANES: usize, const ROWS: usize> Dot for Int8<LANES, ROWS> {
     const LANES: usize = LANES;
     const ROWS: usize = ROWS;
     const GROUP: usize = 4;
+    const RUN: usize = RUN;
     const STEPS: usize = 1;
     type Weight = i8;
     type X = [u8; 4];
