@@ -2,6 +2,17 @@
 //!
 //! Many rows: a task takes some rows and walks the weight in blocks that stay in cache. Few rows (decoding): a task takes
 //! some panels, so that the weight is read once. Both give the same bits; see [`dot`](super::dot).
+//!
+//! The products of a tower block of GAR-1B (2,050 rows, bf16, with what follows each product), two threads of a Zen 5 that does
+//! 1,018 GFLOP/s of `vdpbf16ps`, operations timed one by one:
+//!
+//! | version | GFLOP/s |
+//! |---|---:|
+//! | rows of x packed group by group, results in fresh memory, AVX2 around the tile loop | 650–780 |
+//! | memory of results used again, x in runs, AVX-512 throughout | 820 |
+//! | 256 groups of a panel at a time, where it was 256 entries | 850 |
+//!
+//! What is left: the tile loop alone reaches some 94 %; results wait for the memory that they are written to.
 use std::ops::Range;
 
 use bytemuck::Zeroable;
