@@ -27,55 +27,36 @@ ENCODINGS = ("local", "local_cross_attention", "global_local", "replay")
 QUANTILES = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
-# gar-mini's first run: regions of whole pictures, replayed.
-WHOLE = """\
-model = "model"
-fresh = 1
-out = "whole"
-seed = 1
-[scenes]
-kinds = [37, 35, 28]
-regions = [5, 5, 10, 20, 60]
-questions = 1
+# A run of the tower alone, with a probe of each region's features.
+ALONE = """\
 [run]
-steps = 16000
+steps = {steps}
 batch = 8
 at_once = 8
 freeze = ["decoder"]
-[run.probes]
-weight = 1.0
-alone = 16000
-states = false
-[run.optimizer]
-lr = 2e-3
-betas = [0.9, 0.98]
-warmup = 0.0125
-hold = 0.6
-"""
-# The same tower on crops of single regions.
-CROPS = """\
-model = "whole/model"
-out = "crops"
-seed = 2
-[scenes]
-kinds = [37, 35, 28]
-regions = [0, 1, 0, 0, 0]
+[run.scenes]
+kinds = {kinds}
+regions = {regions}
 questions = 1
-[run]
-steps = 1000
-batch = 8
-at_once = 8
-freeze = ["decoder"]
 [run.probes]
 weight = 1.0
-alone = 1000
+alone = {steps}
 states = false
 [run.optimizer]
-lr = 1e-3
+lr = {lr}
 betas = [0.9, 0.98]
-warmup = 0.1
-hold = 0.5
+warmup = {warmup}
+hold = {hold}
 """
+# How a tower gets used to an encoding.
+OWN = {"kinds": [37, 35, 28], "regions": [0, 1, 0, 0, 0], "lr": "1e-3", "warmup": 0.1, "hold": 0.5}
+# gar-mini's first run, on regions of whole pictures; then the same tower on crops of single regions.
+TOWER = {
+    "whole": ("replay", 'model = "model"\nout = "whole"\nfresh = 1\nseed = 1\n[scenes]\n'
+              + ALONE.format(steps=16000, kinds=[45, 25, 30], regions=[5, 5, 10, 20, 60], lr="2e-3", warmup=0.0125, hold=0.6)),
+    "crops": ("local", 'model = "whole/model"\nout = "crops"\nseed = 2\n[scenes]\n'
+              + ALONE.format(steps=1000, **OWN)),
+}
 RIVAL = """\
 model = "model"
 fresh = {seed}
@@ -88,24 +69,7 @@ regions = [1, 2, 0, 0, 0]
 questions = 10
 choice_percent = 75
 again = ["ordering", "ordering", "relation", "mirror"]
-[run]
-steps = {alone}
-batch = 8
-at_once = 8
-freeze = ["decoder"]
-[run.scenes]
-kinds = [37, 35, 28]
-regions = [0, 1, 0, 0, 0]
-questions = 1
-[run.probes]
-weight = 1.0
-alone = {alone}
-states = false
-[run.optimizer]
-lr = 1e-3
-betas = [0.9, 0.98]
-warmup = 0.1
-hold = 0.5
+{alone}
 [[then]]
 steps = {steps}
 batch = 8
@@ -134,12 +98,11 @@ def prepare(model: Path, encoding: str) -> None:
 
 def tower(gar: str, folder: Path) -> None:
     """Trains the tower that all begin with, where that has not been done."""
-    steps = (("whole", WHOLE, folder / "model", "replay"), ("crops", CROPS, folder / "whole" / "model", "local"))
-    for name, recipe, model, encoding in steps:
+    for name, (encoding, recipe) in TOWER.items():
         if (folder / name / "model" / "model.safetensors").exists():
             continue
-        prepare(model, encoding)
         path = folder / f"{name}.toml"
+        prepare(folder / ("model" if name == "whole" else "whole/model"), encoding)
         path.write_text(recipe)
         subprocess.run([gar, "train", path], check=True)
 
@@ -151,7 +114,8 @@ def run(gar: str, folder: Path, encoding: str, seed: int, options: argparse.Name
         return json.loads(result.read_text())
     prepare(folder / "model", encoding)
     recipe = folder / "train.toml"
-    recipe.write_text(RIVAL.format(seed=seed, steps=options.steps, alone=options.alone))
+    alone = ALONE.format(steps=options.alone, **OWN)
+    recipe.write_text(RIVAL.format(seed=seed, steps=options.steps, alone=alone))
     started = time.perf_counter()
     subprocess.run([gar, "train", recipe], check=True)
     seconds = time.perf_counter() - started
