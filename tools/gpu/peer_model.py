@@ -35,6 +35,8 @@ def build(directory: Path, attention: str):
 
     config = json.loads((directory / "config.json").read_text())["mllm_config"]
     config = PerceptionLMConfig(**config)
+    # transformers' wrapper of timm knows no attention but "eager"; timm itself calls SDPA all the same.
+    attention = {"text_config": attention, "vision_config": "eager"}
     with torch.device("cuda"):
         torch.set_default_dtype(torch.bfloat16)
         model = AutoModelForImageTextToText.from_config(config, attn_implementation=attention)
@@ -65,7 +67,7 @@ def time_peer(directory: Path, tiles: int, prompt_tokens: int, steps: int) -> di
     embeds = torch.rand(1, prompt_tokens, text.hidden_size, device="cuda", dtype=torch.bfloat16)
     found = {}
     with torch.inference_mode():
-        found["vision"] = seconds(lambda: model.get_image_features(pixel_values=pixels))
+        found["vision"] = seconds(lambda: model.model.get_image_features(pixel_values=pixels))
         decoder, head = model.model.language_model, model.lm_head
 
         def prefill():
