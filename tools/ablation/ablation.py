@@ -17,7 +17,6 @@ import platform
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -142,6 +141,15 @@ def rows(scores: dict) -> dict[str, float]:
     return by_name | {"overall": scores["overall"]["score"]}
 
 
+def table(columns: dict[str, dict[str, str]]) -> None:
+    """Prints columns of cells by row."""
+    print("| | " + " | ".join(columns) + " |")
+    print("|---|" + "---:|" * len(columns))
+    for name in next(iter(columns.values())):
+        print(f"| {name} | " + " | ".join(column[name] for column in columns.values()) + " |")
+    print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gar", default="gar", help="the program")
@@ -161,14 +169,20 @@ def main() -> None:
             found[encoding].append(run(options.gar, folder, encoding, seed, options))
     print(f"{datetime.date.today()}, {platform.machine()}, {options.alone} steps of the tower alone, {options.steps} with the decoder, ", end="")
     print(f"{options.seeds} seeds, {options.questions} held-out questions\n")
-    print("| | " + " | ".join(options.encodings) + " |")
-    print("|---|" + "---:|" * len(options.encodings))
-    tables = {encoding: [rows(one["scores"]) for one in results] for encoding, results in found.items()}
-    for name in next(iter(tables.values()))[0]:
-        cells = (interval([table[name] for table in tables[encoding]]) for encoding in options.encodings)
-        print(f"| {name} | " + " | ".join(cells) + " |")
-    minutes = (statistics.fmean(one["seconds"] for one in found[encoding]) / 60 for encoding in options.encodings)
-    print("| minutes of training | " + " | ".join(f"{m:.1f}" for m in minutes) + " |")
+    scores = {encoding: [rows(one["scores"]) for one in results] for encoding, results in found.items()}
+    names = list(next(iter(scores.values()))[0])
+    columns = {encoding: {name: interval([one[name] for one in each]) for name in names} for encoding, each in scores.items()}
+    for encoding, each in found.items():
+        minutes = statistics.fmean(one["seconds"] for one in each) / 60
+        columns[encoding]["minutes of training"] = f"{minutes:.1f}"
+    table(columns)
+    if "replay" in scores:
+        # Models of a seed saw the same scenes, so what differs between them is known better than either.
+        ahead = {
+            f"replay − {rival}": {name: interval([a[name] - b[name] for a, b in zip(scores["replay"], scores[rival])]) for name in names}
+            for rival in scores if rival != "replay"
+        }
+        table(ahead)
 
 
 if __name__ == "__main__":
