@@ -42,7 +42,8 @@ fn categories_and_numbers_of_regions_are_dealt_evenly() {
 
 #[test]
 fn a_bound_on_regions_leaves_out_what_it_rules_out() {
-    let draw = |most_regions| MiniBench::draw(MiniConfig { questions: 18, most_regions, ..MiniConfig::default() }).unwrap();
+    let draw =
+        |most_regions| MiniBench::draw(MiniConfig { questions: 18, most_regions, ..MiniConfig::default() }).unwrap();
     let most = |bench: &MiniBench| bench.vqa.iter().map(|item| item.mask_rles.len()).max();
     let (two, one) = (draw(2), draw(1));
     assert_eq!((most(&two), two.vqa.len(), two.simple.len(), two.detailed.len()), (Some(2), 14, 2, 2));

@@ -114,7 +114,10 @@ mod tests {
     #[test]
     fn large_rooms_are_used_again_and_small_ones_are_not() {
         let memory = Memory::default();
-        let (at, len) = { let room = memory.room(SMALL + 100); (room.as_ptr(), room.len()) };
+        let (at, len) = {
+            let room = memory.room(SMALL + 100);
+            (room.as_ptr(), room.len())
+        };
         drop(memory.room(SMALL - 1));
         assert_eq!((len, kept(&memory)), (SMALL + 100, vec![SMALL + 100]));
         let again = memory.room(SMALL + 7);

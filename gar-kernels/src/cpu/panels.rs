@@ -54,8 +54,13 @@ pub(super) fn pack_transposed<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) ->
         for at in 0..k {
             let values = w.widen(at * n + rows.start..at * n + rows.end, &mut scratch);
             let group = &mut panel[at / D::GROUP * D::PANEL * D::GROUP..][..D::PANEL * D::GROUP];
-            let entries = group[at % D::GROUP..].iter_mut().step_by(D::GROUP);
-            entries.zip(values).for_each(|(entry, &v)| *entry = D::weight(v));
+            // Of groups of one, a loop without steps, which the compiler turns into vectors.
+            if D::GROUP == 1 {
+                group.iter_mut().zip(values).for_each(|(entry, &v)| *entry = D::weight(v));
+            } else {
+                let entries = group[at % D::GROUP..].iter_mut().step_by(D::GROUP);
+                entries.zip(values).for_each(|(entry, &v)| *entry = D::weight(v));
+            }
         }
     })
 }
@@ -133,8 +138,16 @@ impl<D: Dot> Rows<D> {
             let (height, len) = (self.height, self.tile_len());
             let groups: &mut [f32] = bytemuck::cast_slice_mut(&mut self.groups);
             for (at, line) in lines.enumerate() {
-                for (tile, line) in line.chunks(height).enumerate() {
-                    groups[tile * len + at * height..][..line.len()].copy_from_slice(line);
+                let groups = &mut groups[at * height..];
+                // With the height known to the compiler: a call to copy so little takes longer than the copy.
+                match height {
+                    12 => deal(line.as_chunks::<12>(), groups, len),
+                    6 => deal(line.as_chunks::<6>(), groups, len),
+                    4 => deal(line.as_chunks::<4>(), groups, len),
+                    _ => line
+                        .chunks(height)
+                        .zip(groups.chunks_mut(len))
+                        .for_each(|(rows, tile)| tile[..rows.len()].copy_from_slice(rows)),
                 }
             }
         } else {
@@ -176,5 +189,14 @@ impl<D: Dot> Rows<D> {
     pub(super) fn part(&self, tile: usize, groups: &Range<usize>) -> &[D::X] {
         let from = tile * self.tile_len() + groups.start * self.height;
         &self.groups[from..][..groups.len().next_multiple_of(D::RUN) * self.height]
+    }
+}
+
+/// Deals a line out to the begins of tiles, `len` apart.
+fn deal<const HEIGHT: usize>((whole, rest): (&[[f32; HEIGHT]], &[f32]), groups: &mut [f32], len: usize) {
+    let mut tiles = groups.chunks_mut(len);
+    whole.iter().zip(&mut tiles).for_each(|(rows, tile)| tile[..HEIGHT].copy_from_slice(rows));
+    if let Some(tile) = tiles.next() {
+        tile[..rest.len()].copy_from_slice(rest);
     }
 }

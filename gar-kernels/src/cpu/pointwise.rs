@@ -40,10 +40,12 @@ impl Cpu {
         b.expect_shape(op, right, a.shape())?;
         let (first, second) = (activation(op, left, a)?, activation(op, right, b)?);
         let mut out = self.memory.room(first.len());
-        out.par_chunks_mut(CHUNK).zip(first.par_chunks(CHUNK).zip(second.par_chunks(CHUNK))).for_each(|(out, (a, b))| {
-            out.copy_from_slice(a);
-            f(out, b);
-        });
+        out.par_chunks_mut(CHUNK).zip(first.par_chunks(CHUNK).zip(second.par_chunks(CHUNK))).for_each(
+            |(out, (a, b))| {
+                out.copy_from_slice(a);
+                f(out, b);
+            },
+        );
         result(out, a.shape())
     }
 }

@@ -112,7 +112,7 @@ fn many_rows<D: Dot>(
         let (first, rows) = (task * rows_of_task, out.len() / n);
         let x = Rows::pack(dot, x, first..first + rows, height);
         let tiles = rows.div_ceil(height);
-        let mut sums = vec![D::Sum::zeroed(); tiles * height * PANELS * D::PANEL];
+        let mut sums = vec![D::Sum::zeroed(); tiles * height * PANELS.min(panels) * D::PANEL];
         for begin in (0..panels).step_by(PANELS) {
             let end = (begin + PANELS).min(panels);
             let row_stride = (end - begin) * D::PANEL;
@@ -141,13 +141,7 @@ fn many_rows<D: Dot>(
     });
 }
 
-fn few_rows<D: Dot>(
-    dot: D,
-    x: Matrix<'_>,
-    w: Weight<'_, D>,
-    out: &mut [f32],
-    finish: impl Fn(Finished<'_, D>) + Sync,
-) {
+fn few_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, out: &mut [f32], finish: impl Fn(Finished<'_, D>) + Sync) {
     let (Weight { n, k, .. }, m) = (w, x.rows);
     let (panels, groups, height) = (n.div_ceil(D::PANEL), k.div_ceil(D::GROUP), height::<D>(m));
     let tiles = m.div_ceil(height);

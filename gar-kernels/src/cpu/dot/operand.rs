@@ -29,30 +29,60 @@ pub(super) fn singles(row: &[f32], to: &mut [f32], stride: usize) {
 /// Pairs in f32, rounded to bf16 or left as they are.
 pub(super) fn pairs(row: &[f32], to: &mut [[f32; 2]], stride: usize, rounded: bool) {
     if rounded {
-        each::<2, _>(row, to, stride, #[inline(always)] |pair| pair.map(round));
+        each::<2, _>(
+            row,
+            to,
+            stride,
+            #[inline(always)]
+            |pair| pair.map(round),
+        );
     } else {
-        each::<2, _>(row, to, stride, #[inline(always)] |pair| pair);
+        each::<2, _>(
+            row,
+            to,
+            stride,
+            #[inline(always)]
+            |pair| pair,
+        );
     }
 }
 
 /// Pairs in bf16: the first entry in the lower half.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn bf16_pairs(row: &[f32], to: &mut [u32], stride: usize) {
-    each::<2, _>(row, to, stride, #[inline(always)] |[a, b]| (round(a).to_bits() >> 16) | round(b).to_bits());
+    each::<2, _>(
+        row,
+        to,
+        stride,
+        #[inline(always)]
+        |[a, b]| (round(a).to_bits() >> 16) | round(b).to_bits(),
+    );
 }
 
 /// Pairs of 8-bit integers in 16 bits; gives the row's step.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn i16_pairs(row: &[f32], to: &mut [[i16; 2]], stride: usize) -> f32 {
     let (step, inverse) = step(row);
-    each::<2, _>(row, to, stride, #[inline(always)] |pair| pair.map(|v| level(v, inverse) as i16));
+    each::<2, _>(
+        row,
+        to,
+        stride,
+        #[inline(always)]
+        |pair| pair.map(|v| level(v, inverse) as i16),
+    );
     step
 }
 
 /// Fours of 8-bit integers with 128 added; gives the row's step.
 pub(super) fn u8_fours(row: &[f32], to: &mut [[u8; 4]], stride: usize) -> f32 {
     let (step, inverse) = step(row);
-    each::<4, _>(row, to, stride, #[inline(always)] |four| four.map(|v| level(v, inverse).wrapping_add(128) as u8));
+    each::<4, _>(
+        row,
+        to,
+        stride,
+        #[inline(always)]
+        |four| four.map(|v| level(v, inverse).wrapping_add(128) as u8),
+    );
     step
 }
 
