@@ -142,8 +142,9 @@ impl FloatWork for FloatMatMul<'_> {
     fn run<D: FloatDot>(self, dot: D) {
         let w = Weight::<D> { panels: self.w.panels.entries(), n: self.w.n, k: self.w.k };
         multiply(dot, self.x, w, self.out, |Finished { row, columns, sums, out, .. }| {
+            // Where the sums lie, in the cache: what is read back from where it was just written waits for memory.
+            self.after.apply(row, columns, sums);
             out.copy_from_slice(sums);
-            self.after.apply(row, columns, out);
         });
     }
 }
@@ -165,10 +166,13 @@ impl IntWork for IntMatMul<'_> {
         let w = Weight::<D> { panels: self.w.panels.entries(), n: self.w.n, k: self.w.k };
         multiply(dot, self.x, w, self.out, |Finished { row, columns, sums, scale, out }| {
             let of_weight = self.steps[columns.clone()].iter().zip(&self.sums[columns.clone()]);
-            for ((y, sum), (step, levels)) in out.iter_mut().zip(sums).zip(of_weight) {
-                *y = (sum - D::OFFSET * levels) as f32 * (scale * step);
+            for (sum, (step, levels)) in sums.iter_mut().zip(of_weight) {
+                let value = (*sum - D::OFFSET * levels) as f32 * (scale * step);
+                *sum = value.to_bits().cast_signed();
             }
-            self.after.apply(row, columns, out);
+            let values = bytemuck::cast_slice_mut(sums);
+            self.after.apply(row, columns, values);
+            out.copy_from_slice(values);
         });
     }
 }

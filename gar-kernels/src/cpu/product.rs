@@ -72,7 +72,7 @@ pub(super) struct Finished<'a, D: Dot> {
     pub(super) row: usize,
     /// Rows of the weight, columns of the result.
     pub(super) columns: Range<usize>,
-    pub(super) sums: &'a [D::Sum],
+    pub(super) sums: &'a mut [D::Sum],
     /// What the sums must be multiplied with.
     pub(super) scale: f32,
     pub(super) out: &'a mut [f32],
@@ -132,7 +132,7 @@ fn many_rows<D: Dot>(
                 finish(Finished {
                     row: first + r,
                     columns: columns.clone(),
-                    sums: &sums[r * row_stride..][..columns.len()],
+                    sums: &mut sums[r * row_stride..][..columns.len()],
                     scale: x.scales[r],
                     out: &mut out[columns.clone()],
                 });
@@ -163,7 +163,7 @@ fn few_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, out: &mut [f32], fi
         let columns = begin * D::PANEL..(end * D::PANEL).min(n);
         let mut out = vec![0_f32; m * columns.len()];
         for (row, out) in out.chunks_exact_mut(columns.len()).enumerate() {
-            let sums = &sums[row * row_stride..][..columns.len()];
+            let sums = &mut sums[row * row_stride..][..columns.len()];
             finish(Finished { row, columns: columns.clone(), sums, scale: x.scales[row], out });
         }
         out
