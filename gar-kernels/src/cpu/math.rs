@@ -5,8 +5,9 @@ const LANES: usize = 32;
 
 /// Runs a closure compiled for the best instruction set that this machine has.
 ///
-/// The closure must be `#[inline(always)]`, with all that it calls, or its loops are compiled for the baseline. It is called
-/// by reference: called by value, it would go through a shim that is not inlined.
+/// The closure must be `#[inline(always)]`, with all that it calls, or its loops are compiled for the baseline and `mul_add`
+/// becomes a call: so write `for`, not `for_each` with a long closure, which is not inlined. It is called by reference: called
+/// by value, it would go through a shim that is not inlined.
 pub(super) fn vectorize<R>(closure: impl FnMut() -> R) -> R {
     struct Vectorized<F>(F);
     impl<R, F: FnMut() -> R> pulp::WithSimd for Vectorized<F> {
