@@ -12,7 +12,7 @@
 //! | memory of results used again, x in runs, AVX-512 throughout | 820 |
 //! | 256 groups of a panel at a time, where it was 256 entries | 850 |
 //!
-//! What is left: the tile loop alone reaches some 94 %; results wait for the memory that they are written to.
+//! What is left: the tile loop alone reaches some 92 %; results wait for the memory that they are written to.
 use std::ops::Range;
 
 use bytemuck::Zeroable;
