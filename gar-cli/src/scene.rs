@@ -35,6 +35,9 @@ pub(crate) struct SceneArgs {
     /// Side of the picture in pixels, 56 to 1024
     #[arg(long, value_name = "PIXELS", default_value_t = 112, value_parser = clap::value_parser!(u16).range(56..=1024))]
     pub(crate) size: u16,
+    /// Mirrors and screens show things on the room's own wall, so that only the frame around tells what is not there
+    #[arg(long)]
+    pub(crate) clear_panes: bool,
     /// Write regions, truth and questions as one JSON document in place of plain text
     #[arg(long)]
     pub(crate) json: bool,
@@ -82,7 +85,8 @@ struct Asked<'a> {
 
 pub(crate) fn run(args: &SceneArgs, console: &Console) -> Result<()> {
     let size = args.size.into();
-    let mut config = SceneConfig { size, shuffle_slots: false, absent_percent: 0, ..SceneConfig::default() };
+    let usual = SceneConfig { shuffle_slots: false, absent_percent: 0, ..SceneConfig::default() };
+    let mut config = SceneConfig { size, clear_panes: args.clear_panes, ..usual };
     if let Some(kind) = args.kind {
         config.kinds = std::array::from_fn(|at| u32::from(at == kind as usize));
     }

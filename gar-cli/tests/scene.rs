@@ -37,7 +37,7 @@ fn a_scene_is_written_with_its_masks() {
 
     // The same seed draws the same picture; the held-out scene of that number is another.
     let first = std::fs::read(folder.path().join("one.png")).unwrap();
-    for (extra, same) in [("--quiet", true), ("--held-out", false)] {
+    for (extra, same) in [("--quiet", true), ("--clear-panes", true), ("--held-out", false)] {
         assert!(gar(folder.path(), &[&args[..], &[extra]].concat()).status.success());
         assert_eq!(std::fs::read(folder.path().join("one.png")).unwrap() == first, same);
     }

@@ -83,8 +83,7 @@ pub struct MiniBench {
     pub pictures: BTreeMap<String, Image>,
     /// Where each picture's scene came from.
     sources: BTreeMap<String, Source>,
-    seed: u64,
-    size: usize,
+    config: MiniConfig,
 }
 
 /// What to ask for, and the scene that had it.
@@ -131,11 +130,13 @@ pub struct MiniConfig {
     pub size: usize,
     /// Most regions of a question, at least 1. With 1, the categories that relate regions are left out.
     pub most_regions: usize,
+    /// As [`SceneConfig::clear_panes`].
+    pub clear_panes: bool,
 }
 
 impl Default for MiniConfig {
     fn default() -> Self {
-        Self { seed: 1, questions: 2000, size: SceneConfig::default().size, most_regions: 5 }
+        Self { seed: 1, questions: 2000, size: SceneConfig::default().size, most_regions: 5, clear_panes: false }
     }
 }
 
@@ -153,18 +154,18 @@ impl MiniBench {
     ///
     /// # Errors
     /// [`Error::NoQuestion`]; those of [`SceneGenerator`].
-    pub fn draw(MiniConfig { seed, questions, size, most_regions }: MiniConfig) -> Result<Self> {
-        let few = |counts: &'static [usize]| &counts[..counts.partition_point(|&n| n <= most_regions.max(1))];
+    pub fn draw(config: MiniConfig) -> Result<Self> {
+        let few = |counts: &'static [usize]| &counts[..counts.partition_point(|&n| n <= config.most_regions.max(1))];
         let parts = PARTS.map(|(category, counts)| (category, few(counts)));
         let parts: Vec<_> = parts.into_iter().filter(|(_, counts)| !counts.is_empty()).collect();
         let (vqa, simple, detailed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut bench = Self { vqa, simple, detailed, pictures: BTreeMap::new(), sources: BTreeMap::new(), seed, size };
-        let drawn: Vec<Drawn> = (0..questions)
+        let mut bench = Self { vqa, simple, detailed, pictures: BTreeMap::new(), sources: BTreeMap::new(), config };
+        let drawn: Vec<Drawn> = (0..config.questions)
             .into_par_iter()
             .map(|n| {
                 let (category, counts) = parts[n % parts.len()];
                 let regions = counts[n / parts.len() % counts.len()];
-                bench.find(n as u64, questions as u64, category, regions)
+                bench.find(n as u64, config.questions as u64, category, regions)
             })
             .collect::<Result<_>>()?;
         drawn.into_iter().for_each(|drawn| bench.annotate(drawn));
@@ -177,10 +178,7 @@ impl MiniBench {
     /// Those of [`SceneGenerator`].
     pub fn scene(&self, image: &str) -> Result<Option<Scene>> {
         let Some(source) = self.sources.get(image) else { return Ok(None) };
-        Ok(Some(
-            SceneGenerator::new(config(source.category, source.regions, self.size), self.seed, Split::HeldOut)?
-                .scene(source.index)?,
-        ))
+        self.generator(source.category, source.regions)?.scene(source.index).map(Some)
     }
 
     /// Judges the caption of a [`DetailedItem`] by the truth. `None` for a picture that is not in the annotations.
@@ -220,10 +218,30 @@ impl MiniBench {
         self.pictures.iter().try_for_each(|(name, picture)| write(name, &png(picture)?))
     }
 
+    /// Scenes in which a category is asked over so many regions.
+    fn generator(&self, category: Category, regions: usize) -> Result<SceneGenerator> {
+        let usual = SceneConfig::default();
+        let config = SceneConfig {
+            size: self.config.size,
+            shuffle_slots: false,
+            kinds: match category {
+                Category::Ordering => [0, 1, 0],
+                Category::Mirror => [0, 0, 1],
+                _ => usual.kinds,
+            },
+            regions: std::array::from_fn(|at| u32::from(at + 1 == regions)),
+            questions: 24,
+            absent_percent: 0,
+            clear_panes: self.config.clear_panes,
+            ..usual
+        };
+        SceneGenerator::new(config, self.config.seed, Split::HeldOut)
+    }
+
     /// Finds a scene with a question of this kind among the indices that leave remainder `n` when divided by `of`, so
     /// that questions never share a scene.
     fn find(&self, n: u64, of: u64, category: Category, regions: usize) -> Result<Drawn> {
-        let generator = SceneGenerator::new(config(category, regions, self.size), self.seed, Split::HeldOut)?;
+        let generator = self.generator(category, regions)?;
         for index in (0..TRIES).map(|k| n + k * of) {
             let scene = generator.scene(index)?;
             let Some(question) = find(&scene, category, regions).cloned() else { continue };
@@ -281,24 +299,6 @@ impl MiniBench {
         };
         self.sources.insert(image.clone(), source);
         self.pictures.insert(image, picture);
-    }
-}
-
-/// Scenes in which a category is asked over so many regions.
-fn config(category: Category, regions: usize, size: usize) -> SceneConfig {
-    let usual = SceneConfig::default();
-    SceneConfig {
-        size,
-        shuffle_slots: false,
-        kinds: match category {
-            Category::Ordering => [0, 1, 0],
-            Category::Mirror => [0, 0, 1],
-            _ => usual.kinds,
-        },
-        regions: std::array::from_fn(|at| u32::from(at + 1 == regions)),
-        questions: 24,
-        absent_percent: 0,
-        ..usual
     }
 }
 

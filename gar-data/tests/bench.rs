@@ -52,6 +52,17 @@ fn a_bound_on_regions_leaves_out_what_it_rules_out() {
 }
 
 #[test]
+fn panes_are_as_asked_for() {
+    let draw =
+        |clear_panes| MiniBench::draw(MiniConfig { questions: 18, clear_panes, ..MiniConfig::default() }).unwrap();
+    let (clear, tinted) = (draw(true), draw(false));
+    assert_eq!((&clear.vqa, clear.pictures == tinted.pictures), (&tinted.vqa, false));
+    for (name, picture) in &clear.pictures {
+        assert_eq!(&clear.scene(name).unwrap().unwrap().image, picture, "{name}");
+    }
+}
+
+#[test]
 fn files_are_read_back() {
     let (bench, folder) = (mini_bench(1, 18).unwrap(), tempfile::tempdir().unwrap());
     bench.write(folder.path()).unwrap();

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use gar_data::scene::{
-    Category, Color, Form, Kind, Nature, Object, Question, Relation, Scene, SceneConfig, SceneGenerator, SceneKind,
-    Split, judge_caption, vocabulary,
+    Category, Color, Form, Kind, Look, Material, Nature, Object, Question, Relation, Scene, SceneConfig,
+    SceneGenerator, SceneKind, Split, Texture, judge_caption, vocabulary,
 };
 use gar_prompt::{Mask, Rle, crop_token_name};
 use proptest::prelude::*;
@@ -350,6 +350,41 @@ fn what_is_shown_is_told_from_what_is_there() {
         }
     }
     assert!(counts.iter().all(|&n| n > 100), "{counts:?}");
+}
+
+/// The colour that most pixels of a mask have.
+fn usual_color(scene: &Scene, mask: &Mask) -> [u8; 3] {
+    let mut counts = BTreeMap::new();
+    for ((y, x), _) in mask.view().indexed_iter().filter(|&(_, &set)| set) {
+        *counts.entry([0, 1, 2].map(|channel| scene.image.pixels()[[y, x, channel]])).or_insert(0) += 1;
+    }
+    counts.into_iter().max_by_key(|&(_, count)| count).map(|(color, _)| color).unwrap()
+}
+
+#[test]
+fn a_clear_pane_shows_things_as_they_are_in_the_room() {
+    let draw = |clear_panes| {
+        let config = SceneConfig { kinds: [0, 0, 1], clear_panes, ..SceneConfig::default() };
+        SceneGenerator::new(config, 3, Split::Train).unwrap()
+    };
+    let (clear, tinted) = (draw(true), draw(false));
+    let mut compared = 0;
+    for index in 0..600 {
+        let (clear, tinted) = (clear.scene(index).unwrap(), tinted.scene(index).unwrap());
+        // Panes look different; what is there and what is asked stays.
+        assert_ne!(clear.image.pixels(), tinted.image.pixels());
+        assert_eq!(format!("{:?}", clear.questions), format!("{:?}", tinted.questions));
+        for (object, same) in clear.objects.iter().zip(&tinted.objects) {
+            assert_eq!((object.kind, object.nature, &object.mask), (same.kind, same.nature, &same.mask));
+            let flat = |look: &&Look| (look.material, look.texture) == (Material::Paper, Texture::Plain);
+            let (Some(original), Some(_)) = (object.reflects, object.kind.look().filter(flat)) else { continue };
+            let original = &clear.objects[original].mask;
+            assert_eq!(usual_color(&clear, &object.mask), usual_color(&clear, original), "scene {index}");
+            assert_ne!(usual_color(&tinted, &object.mask), usual_color(&tinted, original), "scene {index}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 10, "{compared}");
 }
 
 #[test]

@@ -76,6 +76,8 @@ pub struct ScenesConfig {
     pub choice_percent: Option<u32>,
     /// Names of categories to ask about more often, as [`SceneConfig::again`].
     pub again: Vec<String>,
+    /// Whether only the frame of a mirror or screen tells what is shown in it, as [`SceneConfig::clear_panes`].
+    pub clear_panes: bool,
 }
 
 /// An endless stream of drawn scenes.
@@ -105,6 +107,7 @@ impl DrawnScenes {
             questions: config.questions.unwrap_or(usual.questions),
             choice_percent: config.choice_percent.unwrap_or(usual.choice_percent),
             again,
+            clear_panes: config.clear_panes,
             prompt_slots: model.config().prompt_slots,
             ..usual
         };
@@ -188,9 +191,6 @@ fn classes(object: &Object, side: usize) -> [Option<usize>; FACTS.len()] {
     let bin = |low: usize, high: usize| ((low + high) * BINS / (2 * side)).min(BINS - 1);
     let place = object.mask.bounds().map(|b| (bin(b.x_min, b.x_max), bin(b.y_min, b.y_max)));
     let cell = object.cell;
-    // As many pixels as make one thing stand in front of another: 25 where the picture has 112 a side.
-    let covered = object.full.area().saturating_sub(object.mask.area());
-    let hidden = covered * 112 * 112 >= 25 * side * side;
     [
         look.map(|l| l.color.index()),
         Some(shape),
@@ -203,7 +203,7 @@ fn classes(object: &Object, side: usize) -> [Option<usize>; FACTS.len()] {
         cell.map(|c| c.row),
         cell.map(|c| c.column),
         cell.map(|c| c.columns - 1 - c.column),
-        Some(usize::from(hidden)),
+        Some(usize::from(object.is_hidden())),
     ]
 }
 

@@ -40,6 +40,9 @@ pub(crate) struct MiniArgs {
     /// Most regions of a question; with 1, none about relations are asked
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u8).range(1..=5))]
     regions: u8,
+    /// Mirrors and screens show things on the room's own wall, so that only the frame around tells what is not there
+    #[arg(long)]
+    clear_panes: bool,
     /// Directory that keeps pictures, questions and answers, for `gar eval view DIR/vqa`; an interrupted run goes on
     /// [default: none are kept]
     #[arg(long, value_name = "DIR")]
@@ -62,7 +65,8 @@ pub(crate) fn run(args: &MiniArgs, console: &Console) -> Result<()> {
     let loading: Arc<dyn Progress> = Arc::new(LoadingOnly(console.bars()));
     let model = session::load_with(&directory, &args.model, None, loading, |builder| builder)?;
     let (questions, most_regions) = (args.questions.get(), args.regions.into());
-    let config = MiniConfig { seed: args.seed, questions, most_regions, ..MiniConfig::default() };
+    let config =
+        MiniConfig { seed: args.seed, questions, most_regions, clear_panes: args.clear_panes, ..MiniConfig::default() };
     let bench = MiniBench::draw(config)?;
     let kept = match &args.out {
         Some(_) => None,
@@ -85,10 +89,10 @@ pub(crate) fn run(args: &MiniArgs, console: &Console) -> Result<()> {
 /// Writes annotations and pictures, unless they are there.
 fn write_questions(folder: &Path, args: &MiniArgs, bench: &MiniBench) -> Result<()> {
     let mark = folder.join(MARK);
-    let expected = json!({"seed": args.seed, "questions": args.questions, "regions": args.regions});
+    let expected = json!({"seed": args.seed, "questions": args.questions, "regions": args.regions, "clear_panes": args.clear_panes});
     if let Ok(found) = std::fs::read(&mark) {
         let found: Value = serde_json::from_slice(&found).unwrap_or_default();
-        for field in ["seed", "questions", "regions"] {
+        for field in ["seed", "questions", "regions", "clear_panes"] {
             if found[field] != expected[field] {
                 let (expected, found) = (expected[field].to_string(), found[field].to_string());
                 return Err(gar_eval::Error::OtherRun { directory: folder.to_owned(), field, expected, found }.into());
@@ -148,7 +152,7 @@ fn document(scores: &MiniScores, directory: &Path, refused: usize, args: &MiniAr
     let name = directory.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut document = json!({
         "benchmark": "mini-gar-bench", "model": name, "seed": args.seed, "questions": args.questions, "regions": args.regions,
-        "refused": refused,
+        "clear_panes": args.clear_panes, "refused": refused,
     });
     if let (Value::Object(all), Value::Object(scores)) = (&mut document, scores.json()) {
         all.extend(scores);

@@ -24,8 +24,7 @@ pub(crate) fn paint(canvas: &mut Canvas, horizon: f32, rng: &mut Rng) {
     let (wall, floor) = (times(rng.one(MUTED), rng.range(0.8, 1.12)), times(rng.one(MUTED), rng.range(0.62, 0.92)));
     let (salt, strength) = (rng.bits(), rng.range(0.06, 0.2));
     let unit = canvas.unit;
-    let whole = Frame { left: 0, top: 0, right: canvas.size, bottom: canvas.size };
-    for (x, y) in whole.pixels() {
+    for (x, y) in canvas.whole().pixels() {
         let (px, py) = ((x as f32 + 0.5) / unit, (y as f32 + 0.5) / unit);
         let ground =
             if py < horizon { times(wall, 1.04 - 0.0012 * py) } else { times(floor, 0.84 + 0.003 * (py - horizon)) };

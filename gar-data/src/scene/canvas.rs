@@ -35,6 +35,11 @@ impl Frame {
         }
     }
 
+    /// Whether a pixel is in it.
+    pub(crate) fn holds(self, (x, y): (usize, usize)) -> bool {
+        (self.left..self.right).contains(&x) && (self.top..self.bottom).contains(&y)
+    }
+
     /// Row by row.
     pub(crate) fn pixels(self) -> impl Iterator<Item = (usize, usize)> {
         (self.top..self.bottom).flat_map(move |y| (self.left..self.right).map(move |x| (x, y)))
@@ -56,6 +61,11 @@ const NOBODY: u8 = u8::MAX;
 impl Canvas {
     pub(crate) fn new(size: usize) -> Self {
         Self { size, unit: size as f32 / 112.0, rgb: vec![[0.0; 3]; size * size], owner: vec![NOBODY; size * size] }
+    }
+
+    /// All of it.
+    pub(crate) fn whole(&self) -> Frame {
+        Frame { left: 0, top: 0, right: self.size, bottom: self.size }
     }
 
     /// Lays `color` over a pixel.

@@ -70,6 +70,8 @@ const WOOD: Rgb = [0.60, 0.42, 0.24];
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
     pub(crate) nature: Nature,
+    /// Whether the room's own wall is seen in it, and things as they look in the room.
+    pub(crate) clear: bool,
     /// What lies within its rim.
     pub(crate) pane: Frame,
     pub(crate) rim: f32,
@@ -97,10 +99,13 @@ impl Window {
                 Frame { left: middle - wide, right: middle + wide, top: below.saturating_sub(rim / 2), bottom: below };
             neck.pixels().chain(foot.pixels()).for_each(|at| canvas.blend(at, self.rim_color, 1.0));
         }
-        for (x, y) in outer.pixels() {
+        for (x, y) in outer.pixels().filter(|&at| !pane.holds(at)) {
             // A lit upper left edge makes the rim stand out.
             let lit = x < outer.left + rim.div_ceil(3) || y < outer.top + rim.div_ceil(3);
             canvas.blend((x, y), if lit { mix(self.rim_color, [1.0; 3], 0.35) } else { self.rim_color }, 1.0);
+        }
+        if self.clear {
+            return;
         }
         let height = (pane.bottom - pane.top).max(1) as f32;
         for (x, y) in pane.pixels() {
@@ -127,14 +132,17 @@ impl Item {
     /// Paints the item as object `index` and returns all its pixels [S, S], hidden later or not.
     pub(crate) fn paint(&self, index: usize, windows: &[Window], canvas: &mut Canvas) -> Array2<bool> {
         let window = self.window.and_then(|w| windows.get(w));
-        if window.is_none() {
-            self.shade_ground(canvas);
+        // Where the item may be seen, and what changes its colours there.
+        let seen = window.map_or(canvas.whole(), |w| w.pane);
+        let tint = window.filter(|w| !w.clear);
+        if tint.is_none() {
+            self.shade_ground(canvas, seen);
         }
         let unit = canvas.unit;
         let (half_w, half_h) = self.reach();
         let whole =
             Frame::around(self.x * unit, self.y * unit, (half_w + 1.0) * unit, (half_h + 1.0) * unit, canvas.size);
-        let frame = window.map_or(whole, |w| whole.shared(w.pane));
+        let frame = whole.shared(seen);
         let mut full = Array2::from_elem((canvas.size, canvas.size), false);
         for (x, y) in frame.pixels() {
             let (dx, dy) = ((x as f32 + 0.5) / unit - self.x, (y as f32 + 0.5) / unit - self.y);
@@ -145,7 +153,7 @@ impl Item {
                 continue;
             }
             let (color, opacity) = self.color(dx, dy, depth, (x as u32, y as u32));
-            let color = match window {
+            let color = match tint {
                 // What is seen in a mirror is a little paler, what is on a screen has its lines.
                 Some(w) if w.nature == Nature::Mirror => mix(color, w.bottom_color, 0.14),
                 Some(w) => times(color, w.line(y, unit)),
@@ -169,13 +177,13 @@ impl Item {
     }
 
     /// A soft shadow, down and to the right.
-    fn shade_ground(&self, canvas: &mut Canvas) {
+    fn shade_ground(&self, canvas: &mut Canvas, seen: Frame) {
         const SHIFT: (f32, f32) = (1.6, 2.4);
         let unit = canvas.unit;
         let (half_w, half_h) = self.reach();
         let (x, y) = ((self.x + SHIFT.0) * unit, (self.y + SHIFT.1) * unit);
         let frame = Frame::around(x, y, (half_w + 2.0) * unit, (half_h + 2.0) * unit, canvas.size);
-        for (x, y) in frame.pixels() {
+        for (x, y) in frame.shared(seen).pixels() {
             let (dx, dy) = ((x as f32 + 0.5) / unit - self.x - SHIFT.0, (y as f32 + 0.5) / unit - self.y - SHIFT.1);
             let dark = (1.5 - self.depth(dx, dy)).clamp(0.0, 3.0) * 0.11;
             if dark > 0.0 {

@@ -67,6 +67,10 @@ pub struct SceneConfig {
     pub again: Vec<Category>,
     /// How many of a hundred scenes with several regions ask about a slot that is empty. Default: 5, as in the paper.
     pub absent_percent: u32,
+    /// Whether mirrors and screens show things on the room's own wall, as they look in the room. Then only the frame around
+    /// a thing tells that it is not there; otherwise a pane has its own colour, which a crop of the thing shows too.
+    /// Default: no.
+    pub clear_panes: bool,
 }
 
 impl Default for SceneConfig {
@@ -81,6 +85,7 @@ impl Default for SceneConfig {
             choice_percent: 60,
             again: Vec::new(),
             absent_percent: 5,
+            clear_panes: false,
         }
     }
 }
@@ -122,6 +127,14 @@ pub struct Object {
     /// Boxes of `mask` and `full`, which relations are read from.
     seen: Option<PixelBox>,
     whole: Option<PixelBox>,
+}
+
+impl Object {
+    /// Whether something stands in front of it, hiding as much as [`Relation::Behind`] takes.
+    pub fn is_hidden(&self) -> bool {
+        let covered = self.full.area().saturating_sub(self.mask.area());
+        relation::hides(covered, self.mask.width() as f32 / layout::SIDE)
+    }
 }
 
 /// A picture with regions, truth and questions.
@@ -220,7 +233,7 @@ impl SceneGenerator {
         let mut tries = 0;
         // Now and then a layout finds no room for enough things; it is then planned again from further numbers.
         let shown = loop {
-            let plan = layout::plan(kind, wanted, config.size, &mut rng);
+            let plan = layout::plan(kind, wanted, config, &mut rng);
             window = plan.windows.first().map(|w| w.nature);
             (canvas, objects) = paint(&plan, config.size, &mut rng);
             let shown = select::select(&objects, kind, wanted, canvas.unit, &mut rng);

@@ -193,12 +193,13 @@ fn binding(objects: &[Object], a: usize, b: usize, unit: f32) -> Option<Relation
     if objects[a].nature != Nature::Real || objects[b].nature != Nature::Real {
         return None;
     }
-    // Fewer shared pixels than this are a touch.
-    (shared(&objects[a], &objects[b]) as f32 >= 25.0 * unit * unit).then_some(if a > b {
-        Relation::InFrontOf
-    } else {
-        Relation::Behind
-    })
+    hides(shared(&objects[a], &objects[b]), unit).then_some(if a > b { Relation::InFrontOf } else { Relation::Behind })
+}
+
+/// Whether something stands in front of what it covers so many pixels of; fewer are a touch. `unit` is pixels a 112th of
+/// the picture's side.
+pub(super) fn hides(covered: usize, unit: f32) -> bool {
+    covered as f32 >= 25.0 * unit * unit
 }
 
 /// Whether a thing lies in a box or stands on a table.

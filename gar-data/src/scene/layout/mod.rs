@@ -6,6 +6,7 @@ mod grid;
 mod reflection;
 mod room;
 
+use super::SceneConfig;
 use super::attributes::{Color, Look, Material, Nature, Shape, Size, Texture};
 use super::item::{Item, Kind, Window};
 use super::shape::TILTS;
@@ -42,12 +43,12 @@ pub(crate) struct Plan {
     pub(crate) items: Vec<Item>,
 }
 
-/// Plans a scene with room for `wanted` regions; `size` is the picture's side in pixels, which panes are aligned to.
-pub(crate) fn plan(kind: SceneKind, wanted: usize, size: usize, rng: &mut Rng) -> Plan {
+/// Plans a scene with room for `wanted` regions.
+pub(crate) fn plan(kind: SceneKind, wanted: usize, config: &SceneConfig, rng: &mut Rng) -> Plan {
     match kind {
         SceneKind::Room => room::plan(wanted, rng),
         SceneKind::Grid => grid::plan(wanted, rng),
-        SceneKind::Reflection => reflection::plan(wanted, size, rng),
+        SceneKind::Reflection => reflection::plan(wanted, config, rng),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Things before a mirror or a screen. A mirror shows some of the things in the room, left for right; a screen shows
-//! things that need not be there. What is shown looks like what is there: to tell them apart is to see the frame around.
+//! things that need not be there. What is shown looks like what is there: to tell them apart is to see the pane around, or
+//! with clear panes the frame around that.
 
 use super::{Claims, Plan, SIDE, look, scatter, thing};
 use crate::rng::Rng;
+use crate::scene::SceneConfig;
 use crate::scene::attributes::{Look, Nature, Size};
 use crate::scene::canvas::{Frame, Rgb};
 use crate::scene::item::{Item, Kind, Window};
@@ -10,7 +12,7 @@ use crate::scene::item::{Item, Kind, Window};
 const RIM: f32 = 3.0;
 const RIMS: [Rgb; 4] = [[0.45, 0.30, 0.14], [0.72, 0.58, 0.28], [0.16, 0.16, 0.18], [0.88, 0.88, 0.86]];
 
-pub(super) fn plan(wanted: usize, size: usize, rng: &mut Rng) -> Plan {
+pub(super) fn plan(wanted: usize, config: &SceneConfig, rng: &mut Rng) -> Plan {
     let horizon = if rng.percent(25) { SIDE } else { rng.range(70.0, 95.0) };
     let nature = if rng.percent(50) { Nature::Mirror } else { Nature::Screen };
     let two = rng.percent(50);
@@ -40,7 +42,7 @@ pub(super) fn plan(wanted: usize, size: usize, rng: &mut Rng) -> Plan {
         real.extend(across_the_rim(pane, &items, &claims, rng));
     }
     items.extend(real);
-    Plan { horizon, windows: vec![window(nature, pane, size, rng)], items }
+    Plan { horizon, windows: vec![window(nature, pane, config, rng)], items }
 }
 
 /// Left, top, right and bottom of a pane that holds one thing of any size, or two small ones.
@@ -121,7 +123,9 @@ fn across_the_rim(pane: [f32; 4], shown: &[Item], claims: &Claims, rng: &mut Rng
     None
 }
 
-fn window(nature: Nature, pane: [f32; 4], size: usize, rng: &mut Rng) -> Window {
+/// The window around a pane; panes are aligned to pixels.
+fn window(nature: Nature, pane: [f32; 4], config: &SceneConfig, rng: &mut Rng) -> Window {
+    let size = config.size;
     let unit = size as f32 / SIDE;
     let pixel = |v: f32| ((v * unit).max(0.0) as usize).min(size);
     let pane = Frame { left: pixel(pane[0]), top: pixel(pane[1]), right: pixel(pane[2]), bottom: pixel(pane[3]) };
@@ -131,5 +135,5 @@ fn window(nature: Nature, pane: [f32; 4], size: usize, rng: &mut Rng) -> Window 
         let glow = rng.range(0.0, 0.12);
         ([0.10, 0.10, 0.12], [0.13 + glow, 0.16 + glow, 0.24 + glow], [0.22 + glow, 0.28 + glow, 0.36 + glow])
     };
-    Window { nature, pane, rim: RIM, rim_color, top_color, bottom_color }
+    Window { nature, clear: config.clear_panes, pane, rim: RIM, rim_color, top_color, bottom_color }
 }
