@@ -85,8 +85,29 @@ impl Entry {
     }
 }
 
+/// A tensor of elements that no operation takes, 64-bit `position_ids` say. It troubles only who asks for it.
+#[derive(Clone, Debug)]
+pub(super) struct Foreign {
+    file: Arc<MappedFile>,
+    dtype: Dtype,
+}
+
+impl Foreign {
+    pub(super) fn refuse(&self, name: &str) -> Error {
+        Error::Checkpoint {
+            path: self.file.path().to_path_buf(),
+            what: format!("tensor {name:?}"),
+            expected: "f32, f16, bf16, i8, u8 or u32".into(),
+            found: format!("{:?}", self.dtype),
+        }
+    }
+}
+
+/// The tensors of a file by name.
+pub(super) type Entries = BTreeMap<String, std::result::Result<Entry, Foreign>>;
+
 /// Reads the header of one file.
-pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Entry>> {
+pub(super) fn read(path: &Path) -> Result<Entries> {
     let file = Arc::new(MappedFile::open(path)?);
     let wrong = |what: &str, expected: &str, found: String| Error::Checkpoint {
         path: path.to_path_buf(),
@@ -100,15 +121,13 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Entry>> {
     let mut entries = BTreeMap::new();
     for (name, info) in metadata.tensors() {
         let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            Dtype::I8 => DType::I8,
-            Dtype::U8 => DType::U8,
-            Dtype::U32 => DType::U32,
-            other => {
-                return Err(wrong(&format!("tensor {name:?}"), "f32, f16, bf16, i8, u8 or u32", format!("{other:?}")));
-            }
+            Dtype::F32 => Some(DType::F32),
+            Dtype::F16 => Some(DType::F16),
+            Dtype::BF16 => Some(DType::BF16),
+            Dtype::I8 => Some(DType::I8),
+            Dtype::U8 => Some(DType::U8),
+            Dtype::U32 => Some(DType::U32),
+            _ => None,
         };
         let (from, to) = info.data_offsets;
         let end = data.checked_add(to).filter(|&end| end <= file.bytes().len());
@@ -116,14 +135,20 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Entry>> {
             let found = format!("bytes {from}..{to} of {} behind the header", file.bytes().len().saturating_sub(data));
             return Err(wrong(&format!("tensor {name:?}"), "data inside the file", found));
         }
-        let entry = Entry { file: file.clone(), dtype, shape: info.shape.clone(), start: data + from, len: to - from };
-        entries.insert(name, entry);
+        let file = file.clone();
+        entries.insert(
+            name,
+            match dtype {
+                Some(dtype) => Ok(Entry { file, dtype, shape: info.shape.clone(), start: data + from, len: to - from }),
+                None => Err(Foreign { file, dtype: info.dtype }),
+            },
+        );
     }
     Ok(entries)
 }
 
 /// Reads an index and the headers of all shards it names.
-pub(super) fn read_sharded(directory: &Path, index: &Path) -> Result<BTreeMap<String, Entry>> {
+pub(super) fn read_sharded(directory: &Path, index: &Path) -> Result<Entries> {
     let wrong = |what: String, expected: &str, found: String| Error::Checkpoint {
         path: index.to_path_buf(),
         what,
@@ -137,7 +162,7 @@ pub(super) fn read_sharded(directory: &Path, index: &Path) -> Result<BTreeMap<St
         .get("weight_map")
         .and_then(|m| m.as_object())
         .ok_or_else(|| wrong("weight_map".into(), "an object", "none".into()))?;
-    let mut shards: BTreeMap<&str, BTreeMap<String, Entry>> = BTreeMap::new();
+    let mut shards: BTreeMap<&str, Entries> = BTreeMap::new();
     let mut entries = BTreeMap::new();
     for (name, shard) in map {
         let shard =

@@ -11,8 +11,8 @@ use std::{
     sync::Arc,
 };
 
-use file::Entry;
 pub(crate) use file::MappedFile;
+use file::{Entry, Foreign};
 pub use quantize::{SCALE, Stored};
 
 use crate::{DType, Error, Result, Tensor, bf16, f16};
@@ -57,7 +57,7 @@ impl Held {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Weights {
-    index: Arc<BTreeMap<String, Held>>,
+    index: Arc<BTreeMap<String, std::result::Result<Held, Foreign>>>,
     /// The directory or file, for messages.
     path: Arc<PathBuf>,
     prefix: String,
@@ -81,7 +81,8 @@ impl Weights {
     /// safetensors file. Only headers are read.
     ///
     /// # Errors
-    /// [`Error::Io`] for files that are not there, [`Error::Checkpoint`] for a header or an index that does not hold.
+    /// [`Error::Io`] for files that are not there, [`Error::Checkpoint`] for a header or an index that does not hold. Elements
+    /// that no operation takes are refused when they are asked for.
     pub fn open(path: &Path) -> Result<Self> {
         let (single, index) = (path.join("model.safetensors"), path.join("model.safetensors.index.json"));
         let entries = if !path.is_dir() {
@@ -91,13 +92,13 @@ impl Weights {
         } else {
             file::read_sharded(path, &index)?
         };
-        let index = entries.into_iter().map(|(name, entry)| (name, Held::File(entry))).collect();
+        let index = entries.into_iter().map(|(name, entry)| (name, entry.map(Held::File))).collect();
         Ok(Self { index: Arc::new(index), path: Arc::new(path.to_path_buf()), prefix: String::new(), dtype: None })
     }
 
     /// A checkpoint whose tensors are in memory, on the host: loading shares their storage. `path` is for messages.
     pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>, path: &Path) -> Self {
-        let index = tensors.into_iter().map(|(name, tensor)| (name, Held::Memory(tensor))).collect();
+        let index = tensors.into_iter().map(|(name, tensor)| (name, Ok(Held::Memory(tensor)))).collect();
         Self { index: Arc::new(index), path: Arc::new(path.to_path_buf()), prefix: String::new(), dtype: None }
     }
 
@@ -174,16 +175,17 @@ impl Weights {
     /// The shape of tensor `name`.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`].
+    /// [`Error::MissingTensor`]; [`Error::Checkpoint`] for elements that no operation takes.
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
         Ok(self.entry(name)?.shape())
     }
 
-    /// Every tensor of this scope, by name.
+    /// Every tensor of this scope, by name. Those of elements that no operation takes, 64-bit integers say, are left out.
     pub fn tensors(&self) -> impl Iterator<Item = TensorInfo> + '_ {
         self.index
             .range(self.prefix.clone()..)
             .take_while(|(name, _)| name.starts_with(&self.prefix))
+            .filter_map(|(name, entry)| Some((name, entry.as_ref().ok()?)))
             .map(|(name, entry)| TensorInfo { name: name.clone(), dtype: entry.dtype(), shape: entry.shape().to_vec() })
     }
 
@@ -198,7 +200,10 @@ impl Weights {
 
     fn entry(&self, name: &str) -> Result<&Held> {
         let name = self.full_name(name);
-        self.index.get(&name).ok_or_else(|| Error::MissingTensor { name, path: self.path.to_path_buf() })
+        match self.index.get(&name) {
+            Some(entry) => entry.as_ref().map_err(|foreign| foreign.refuse(&name)),
+            None => Err(Error::MissingTensor { name, path: self.path.to_path_buf() }),
+        }
     }
 }
 
@@ -252,6 +257,23 @@ mod tests {
         let refused = narrow.tensor("large", &[1]).unwrap_err().to_string();
         assert!(refused.contains("a.large") && refused.contains("bf16 can hold"), "{refused}");
         assert!(stored.converted_to(Some(DType::U8)).tensor("good", &[3]).is_err());
+    }
+
+    #[test]
+    fn elements_that_nothing_takes_trouble_only_who_asks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let (ids, norm) = ([7_i64, 8].map(i64::to_le_bytes).concat(), [0.5_f32].map(f32::to_le_bytes).concat());
+        let tensors = [
+            ("position_ids", TensorView::new(Dtype::I64, vec![2], &ids).unwrap()),
+            ("norm", TensorView::new(Dtype::F32, vec![1], &norm).unwrap()),
+        ];
+        safetensors::serialize_to_file(tensors, None, &path).unwrap();
+        let weights = Weights::open(&path).unwrap();
+        assert_eq!(weights.tensor("norm", &[1]).unwrap().host::<f32>().unwrap(), [0.5]);
+        assert_eq!(weights.tensors().map(|info| info.name).collect::<Vec<_>>(), ["norm"]);
+        let refused = weights.tensor("position_ids", &[2]).unwrap_err().to_string();
+        assert!(refused.contains("\"position_ids\"") && refused.contains("I64"), "{refused}");
     }
 
     #[test]
