@@ -1,83 +1,13 @@
-//! The command line.
+//! Arguments that commands share, and those of the small ones.
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use gar_core::ReplayBoxes;
 
-use crate::eval::EvalCommand;
-use crate::init::Preset;
 use crate::precision::PrecisionArgs;
-use crate::quantize::QuantizeArgs;
 use crate::regions::RegionArgs;
-use crate::scene::SceneArgs;
-use crate::train::TrainArgs;
-
-/// Shown at the end of every help text.
-const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure at run time, 2 wrong usage.";
-
-/// Describe regions of a picture, and ask about them (Grasp Any Region)
-#[derive(Debug, Parser)]
-#[command(name = "gar", version, after_help = EXIT_CODES)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-    /// No progress and no messages but errors
-    #[arg(long, short, global = true)]
-    pub(crate) quiet: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Describe one region of a picture in detail
-    #[command(after_help = EXIT_CODES)]
-    Describe(DescribeArgs),
-    /// Ask a question about regions of a picture, or several in a conversation
-    ///
-    /// Without a question, lines are read from standard input; each is a turn of one conversation about the picture.
-    /// `/reset` begins a new conversation, `/quit` or the end of input ends the program.
-    #[command(after_help = EXIT_CODES)]
-    Ask(AskArgs),
-    /// Show a checkpoint's architecture, parameters and memory
-    #[command(after_help = EXIT_CODES)]
-    Inspect(InspectArgs),
-    /// Write a checkpoint of random weights in the released layout, for benchmarks and tests
-    #[command(after_help = EXIT_CODES)]
-    Init(InitArgs),
-    /// Write a checkpoint with its matrices in 8 bits
-    #[command(after_help = EXIT_CODES)]
-    Quantize(QuantizeArgs),
-    /// Write every intermediate of one case as whole tensors, to debug a port or a kernel
-    #[command(after_help = EXIT_CODES)]
-    Trace(TraceArgs),
-    /// Draw a scene with masks, truth and questions
-    #[command(after_help = EXIT_CODES)]
-    Scene(SceneArgs),
-    /// Run benchmarks, score outputs, look at them
-    #[command(subcommand)]
-    Eval(EvalCommand),
-    /// Fine-tune a checkpoint on samples in the released schema, as a TOML file says; an interrupted run goes on
-    #[command(after_help = EXIT_CODES)]
-    Train(TrainArgs),
-    /// Print a completion script for a shell
-    #[command(after_help = EXIT_CODES)]
-    Completions(CompletionsArgs),
-}
-
-impl Command {
-    /// Threads to compute with, where it is said how many.
-    pub(crate) fn threads(&self) -> Option<NonZeroUsize> {
-        let model = match self {
-            Self::Describe(args) => &args.session.model,
-            Self::Ask(args) => &args.session.model,
-            Self::Trace(args) => &args.model,
-            Self::Eval(command) => command.model()?,
-            _ => return None,
-        };
-        model.threads
-    }
-}
 
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
@@ -179,19 +109,6 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct InitArgs {
-    /// The size of the model
-    #[arg(long, value_enum)]
-    pub(crate) preset: Preset,
-    /// Start of the random generator; the same seed gives the same files
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Directory to write into; created where it is missing, refused where it is not empty
-    #[arg(value_name = "DIR")]
-    pub(crate) directory: PathBuf,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -263,12 +180,6 @@ fn device(name: &str) -> Result<Device, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
 
     #[test]
     fn devices_are_named() {

@@ -1,7 +1,8 @@
 //! `gar completions`: a completion script for a shell.
 use clap::CommandFactory;
 
-use crate::args::{Cli, CompletionsArgs};
+use crate::args::CompletionsArgs;
+use crate::cli::Cli;
 use crate::error::Result;
 use crate::output;
 

@@ -1,15 +1,8 @@
 //! Models that know one kind of picture, and pictures of another kind.
-use std::path::Path;
-
 use gar_core::GarConfig;
 use gar_core::vision::Image;
-use serde_json::Value;
 
-use crate::error::Result;
-
-/// The key of `config.json` that says which pictures a model knows; without it, any.
-const KEY: &str = "gar_domain";
-/// Its value for a model that was trained on drawn scenes alone.
+/// The domain of a model that was trained on drawn scenes alone.
 const DRAWN: &str = "drawn scenes";
 
 /// Least share of muted pixels of a drawn scene, and what a muted pixel is: one whose channels lie closer together than this
@@ -18,26 +11,17 @@ const DRAWN: &str = "drawn scenes";
 const MUTED_PIXELS: f64 = 0.4;
 const MUTED: f64 = 0.25;
 
-/// What to tell a user whose picture is none that the model in `directory` knows. `None` where it may be one, and for
-/// models that know any picture.
-///
-/// # Errors
-/// A `config.json` that is missing or does not hold together.
-pub(crate) fn warning(directory: &Path, image: &Image) -> Result<Option<String>> {
-    let config = GarConfig::read(directory)?;
-    // It was read and parsed a moment ago.
-    let keys: Value =
-        std::fs::read(&config.path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-    if keys[KEY] != DRAWN {
-        return Ok(None);
+/// What to tell a user whose picture is none that the model knows. `None` where it may be one, and for models that know any
+/// picture.
+pub(crate) fn warning(config: &GarConfig, image: &Image) -> Option<String> {
+    if config.domain.as_deref() != Some(DRAWN) {
+        return None;
     }
     let side = config.tower.spec.tile_size;
-    let unlike = unlike(image, side);
-    Ok(unlike.map(|found| {
-        format!(
-            "warning: the model knows {DRAWN} of {side}×{side} pixels only, and this picture {found}: expect wrong answers"
-        )
-    }))
+    let found = unlike(image, side)?;
+    Some(format!(
+        "warning: the model knows {DRAWN} of {side}×{side} pixels only, and this picture {found}: expect wrong answers"
+    ))
 }
 
 /// What tells a picture from a drawn scene of `side` pixels: its size, or else its colours.
@@ -59,6 +43,8 @@ fn unlike(image: &Image, side: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use gar_data::scene::{SceneConfig, SceneGenerator, Split};
 
     use super::*;

@@ -2,8 +2,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::find::Looked;
-
 /// Result with this crate's [`Error`].
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -37,7 +35,7 @@ pub(crate) enum Error {
     RegionJson { flag: &'static str, path: PathBuf, expected: &'static str, source: serde_json::Error },
     /// No model was named, and none is where one is looked for.
     #[error("no --model, and no gar-mini; looked for\n{looked}")]
-    NoModel { looked: Box<Looked> },
+    NoModel { looked: String },
     /// Flags that parse one by one but not together.
     #[error("{0}")]
     Usage(String),

@@ -34,10 +34,6 @@ pub(crate) enum Found {
     Bundled(PathBuf),
 }
 
-/// Where the bundled model was looked for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Looked(Environment);
-
 impl Environment {
     /// That of this process.
     pub(crate) fn of_process() -> Self {
@@ -86,12 +82,13 @@ pub(crate) fn find(
     let above = [working, program].into_iter().flatten().flat_map(|folder| folder.ancestors());
     let mut places = above.map(|folder| folder.join(BUNDLED)).chain(data.iter().map(|folder| folder.join(INSTALLED)));
     let found = places.find(|place| is_checkpoint(place)).map(Found::Bundled);
-    found.ok_or_else(|| Error::NoModel { looked: Box::new(Looked(environment.clone())) })
+    found.ok_or_else(|| Error::NoModel { looked: environment.to_string() })
 }
 
-impl fmt::Display for Looked {
+/// Where the bundled model is looked for.
+impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(Environment { working, program, data, .. }) = self;
+        let Self { working, program, data, .. } = self;
         for folder in [working, program].into_iter().flatten() {
             writeln!(f, "  {BUNDLED} in {} and the folders above it", folder.display())?;
         }

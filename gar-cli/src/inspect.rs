@@ -3,7 +3,6 @@ use std::fmt::Write as _;
 
 use gar_core::GarConfig;
 use gar_core::kernels::Weights;
-use gar_core::llm::LlamaConfig;
 use gar_core::vision::ImageProcessor;
 use serde::Serialize;
 
@@ -94,7 +93,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
 fn inspect(args: &InspectArgs) -> Result<Inspection> {
     let directory = &args.directory;
     let config = GarConfig::read(directory)?;
-    let text = LlamaConfig::from_json(&config.text, "config.json: mllm_config.text_config")?;
+    let text = config.llama()?;
     let processor = ImageProcessor::open(directory.join("preprocessor_config.json"))?;
     let weights = Weights::open(directory)?;
 

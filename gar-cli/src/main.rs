@@ -6,6 +6,7 @@
 
 mod args;
 mod ask;
+mod cli;
 mod completions;
 mod describe;
 mod domain;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::cli::{Cli, Command};
 use crate::error::Result;
 use crate::output::Console;
 

@@ -54,11 +54,13 @@ impl Picture {
             user_text(&regions.slots(), question, 0, |_| String::new())?;
         }
         let directory = args.model.directory(console)?;
-        if let Some(warning) = domain::warning(&directory, &image)? {
-            console.note(&warning);
-        }
         let started = Instant::now();
-        let model = load_with(&directory, &args.model, Some(&regions), console.bars(), |builder| builder)?;
+        let model = load_with(&directory, &args.model, Some(&regions), console.bars(), |builder| {
+            if let Some(warning) = domain::warning(builder.config(), &image) {
+                console.note(&warning);
+            }
+            builder
+        })?;
         let load = started.elapsed();
         let scene = model.scene_with(&image, &regions, options.max_tiles)?;
         Ok(Session { scene, regions, options, json: args.json, load })

@@ -1,6 +1,7 @@
 //! A checkpoint's `config.json`: what joins the parts.
 use std::path::{Path, PathBuf};
 
+use gar_llm::LlamaConfig;
 use gar_vision::{PerceptionConfig, TowerSpec};
 use serde::Deserialize;
 use serde_json::Value;
@@ -30,6 +31,8 @@ pub struct GarConfig {
     pub region_encoding: EncodingKind,
     /// Which boxes the replay samples, where regions are replayed.
     pub replay_boxes: ReplayBoxes,
+    /// `gar_domain`: the one kind of picture that the model knows, in words; `None` for any.
+    pub domain: Option<String>,
     /// The file, for messages.
     pub path: PathBuf,
 }
@@ -48,6 +51,8 @@ struct Raw {
     region_encoding: Option<String>,
     #[serde(default)]
     replay_boxes: Option<String>,
+    #[serde(default)]
+    gar_domain: Option<String>,
     mllm_config: RawMllm,
 }
 
@@ -78,6 +83,14 @@ impl GarConfig {
         let path = directory.join("config.json");
         let text = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
         Self::from_json(&text, path)
+    }
+
+    /// The configuration of a Llama decoder, from [`text`](Self::text).
+    ///
+    /// # Errors
+    /// What [`LlamaConfig::from_json`] refuses.
+    pub fn llama(&self) -> Result<LlamaConfig> {
+        Ok(LlamaConfig::from_json(&self.text, "config.json: mllm_config.text_config")?)
     }
 
     /// Parses the text of a `config.json`; `path` is for messages.
@@ -157,6 +170,7 @@ impl GarConfig {
             decoder_width,
             region_encoding,
             replay_boxes,
+            domain: raw.gar_domain,
             path,
         })
     }

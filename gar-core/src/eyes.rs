@@ -9,7 +9,7 @@ use gar_prompt::RegionSet;
 use gar_vision::{Image, TileGrid};
 use ndarray::{Array3, Array4, Axis};
 
-use crate::{Eye, ImageFeatures, Result, model::Parts};
+use crate::{Eye, ImageFeatures, Result, parts::Parts};
 
 /// A model that looks at one picture with its regions.
 pub(crate) struct Eyes<'a> {

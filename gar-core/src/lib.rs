@@ -26,6 +26,7 @@ mod encoding;
 mod error;
 mod eyes;
 mod model;
+mod parts;
 mod prompt_form;
 mod prompting;
 mod quantize;

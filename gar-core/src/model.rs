@@ -5,40 +5,20 @@ use std::{
     time::Instant,
 };
 
-use gar_kernels::{Kernels, NoProgress, Progress, Tensor, Weights};
-use gar_llm::{ChatTemplate, Decoder, Llama, LlamaConfig, LlamaNames, Tokenizer, stop_tokens};
+use gar_kernels::{Kernels, NoProgress, Progress, Weights};
+use gar_llm::{ChatTemplate, Decoder, Llama, LlamaNames, Tokenizer, stop_tokens};
 use gar_prompt::{MaskEncoder, RegionSet};
-use gar_vision::{Image, ImageProcessor, PerceptionEncoder, Projector, TiledImage, TowerSpec, VisionTower};
-use ndarray::{Array3, Array4};
+use gar_vision::{Image, ImageProcessor, PerceptionEncoder, Projector, TowerSpec, VisionTower};
 
 use crate::{
-    EncodingKind, Error, Eye, GarConfig, ImageFeatures, PlainForm, PromptForm, RegionEncoding, ReplayBoxes, Result,
-    Scene, Timings, View,
-    eyes::Eyes,
-    prompting::{FeatureCounts, Prompting},
+    EncodingKind, Error, Eye, GarConfig, PlainForm, PromptForm, RegionEncoding, ReplayBoxes, Result, Scene, Timings,
+    View, eyes::Eyes, parts::Parts, prompting::Prompting,
 };
 
 /// A GAR checkpoint, ready to answer. Cloning shares it.
 #[derive(Clone)]
 pub struct GarModel {
     pub(crate) parts: Arc<Parts>,
-}
-
-/// What a model is made of; cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Parts {
-    pub(crate) kernels: Kernels,
-    pub(crate) config: GarConfig,
-    processor: ImageProcessor,
-    mask_encoder: MaskEncoder,
-    tower: Arc<dyn VisionTower>,
-    projector: Projector,
-    pub(crate) encoding: Arc<dyn RegionEncoding>,
-    form: Arc<dyn PromptForm>,
-    pub(crate) prompting: Arc<Prompting>,
-    pub(crate) decoder: Arc<dyn Decoder>,
-    pub(crate) stop_tokens: Vec<u32>,
-    progress: Arc<dyn Progress>,
 }
 
 /// A checkpoint directory, before its weights are read: what to compute with, and what to replace.
@@ -101,7 +81,7 @@ impl GarModel {
             mask_encoder: MaskEncoder::load(weights, k, width, patch_size)?,
             tower: load_tower(weights, k, config)?,
             projector: load_projector(weights, k, config)?,
-            decoder: Arc::new(Llama::load(weights, &LlamaNames::gar(), llama_config(config)?, k, &NoProgress)?),
+            decoder: Arc::new(Llama::load(weights, &LlamaNames::gar(), config.llama()?, k, &NoProgress)?),
             encoding: encoding.with_weights(k, weights)?.unwrap_or_else(|| Arc::clone(encoding)),
             ..Parts::clone(&self.parts)
         };
@@ -174,68 +154,6 @@ impl GarModel {
             false => encoding.encode(&View { kernels, image: eyes.image, regions, eye: eyes })?,
         };
         Ok(Scene::new(self.clone(), regions.slots(), eyes.grid(), picture, shown))
-    }
-}
-
-impl Parts {
-    /// The picture's tiles and the label map's, [T, S, S].
-    pub(crate) fn tiles(
-        &self,
-        image: &Image,
-        regions: &RegionSet,
-        max_tiles: Option<usize>,
-    ) -> Result<(TiledImage, Array3<u8>)> {
-        let processor = self.processor.clone().with_max_tiles(max_tiles.unwrap_or(self.processor.max_num_tiles));
-        let tiled = processor.process(image)?;
-        let labels = match regions.is_empty() {
-            true => {
-                Array3::from_elem((tiled.pixels.shape()[0], processor.tile_size, processor.tile_size), self.no_prompt())
-            }
-            false => {
-                let map = self.form.label_map(regions, self.config.prompt_slots)?;
-                processor.process_labels(map.view(), self.no_prompt(), &tiled.grid)?
-            }
-        };
-        Ok((tiled, labels))
-    }
-
-    /// The label of pixels that no region covers.
-    pub(crate) fn no_prompt(&self) -> u8 {
-        // The configuration was refused unless its slots fit.
-        u8::try_from(self.config.prompt_slots).unwrap_or(u8::MAX)
-    }
-
-    /// The tower's output [T, patches, C] and the projected features.
-    pub(crate) fn features(&self, tiled: TiledImage, labels: &Array3<u8>) -> Result<(Tensor, ImageFeatures)> {
-        let (vision, tokens) = self.look("picture", tiled.pixels, labels)?;
-        Ok((vision, ImageFeatures { tokens, grid: tiled.grid, side: self.projector.grid() }))
-    }
-
-    /// Tiles [T, 3, S, S] and their labels [T, S, S] → the tower's output [T, patches, C] and the projected features
-    /// [T, n, D]. `what` is for the progress.
-    pub(crate) fn look(
-        &self,
-        what: &'static str,
-        pixels: Array4<f32>,
-        labels: &Array3<u8>,
-    ) -> Result<(Tensor, Tensor)> {
-        let k = &self.kernels;
-        let shape = pixels.shape().to_vec();
-        self.progress.start(what, shape[0] as u64);
-        let pixels = Tensor::from_vec(pixels.into_raw_vec_and_offset().0, &shape)?;
-        let pixels = k.device.upload(&pixels)?;
-        let prompt = self.mask_encoder.encode(k, labels.view(), self.no_prompt())?;
-        let vision = self.tower.encode(k, &pixels, Some(&prompt))?;
-        let tokens = self.projector.project(k, &vision)?;
-        self.progress.advance(shape[0] as u64);
-        self.progress.finish();
-        Ok((vision, tokens))
-    }
-
-    /// How many tokens stand for the features [T, n, D] of a picture, if it is shown, and for a region.
-    pub(crate) fn counts(&self, picture: Option<&Tensor>) -> FeatureCounts {
-        let image = picture.map_or(0, |features| features.as_rows().0);
-        FeatureCounts { image, region: self.encoding.tokens(self.projector.grid()) }
     }
 }
 
@@ -320,7 +238,7 @@ impl GarBuilder {
         let projector = load_projector(&weights, &kernels, &config)?;
         progress.advance(1);
         progress.finish();
-        let text = llama_config(&config)?;
+        let text = config.llama()?;
         let stop_tokens = stop_tokens(&directory, &text.eos_token_ids)?;
         let decoder = match decoder {
             Some(decoder) => decoder,
@@ -364,8 +282,4 @@ fn load_tower(weights: &Weights, kernels: &Kernels, config: &GarConfig) -> Resul
 fn load_projector(weights: &Weights, kernels: &Kernels, config: &GarConfig) -> Result<Projector> {
     let scope = weights.scope("mllm.model.multi_modal_projector");
     Ok(Projector::load(kernels, config.tower.spec, config.decoder_width, config.pooling, &scope)?)
-}
-
-pub(crate) fn llama_config(config: &GarConfig) -> Result<LlamaConfig> {
-    Ok(LlamaConfig::from_json(&config.text, "config.json: mllm_config.text_config")?)
 }

@@ -5,7 +5,7 @@ use gar_kernels::{
     Progress, Weights,
     weights::{SCALE, Stored},
 };
-use gar_llm::{LlamaConfig, LlamaNames};
+use gar_llm::LlamaNames;
 
 use crate::{Error, GarConfig, Result};
 
@@ -43,7 +43,7 @@ pub fn quantize(input: &Path, output: &Path, progress: &dyn Progress) -> Result<
     }
     let names = LlamaNames::gar();
     let head = format!("{}.weight", names.head);
-    if LlamaConfig::from_json(&config.text, "config.json: mllm_config.text_config")?.tie_word_embeddings {
+    if config.llama()?.tie_word_embeddings {
         tensors.retain(|tensor| tensor.name != head);
         tensors.push(Stored { name: head, from: format!("{}.{EMBEDDING}", names.backbone), int8: true });
     }

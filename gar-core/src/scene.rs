@@ -11,7 +11,7 @@ use gar_vision::TileGrid;
 
 use crate::{
     Answer, AnswerOptions, Error, GarModel, RegionModel, RegionRequest, Result, Timings,
-    model::Parts,
+    parts::Parts,
     prompting::{FeatureCounts, PromptTokens},
 };
 

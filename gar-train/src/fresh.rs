@@ -22,7 +22,7 @@ use crate::{Part, Result, checkpoint::write_tensors};
 /// # Errors
 /// A decoder's configuration that does not hold.
 pub fn weights(config: &GarConfig, seed: u64) -> Result<BTreeMap<String, Tensor>> {
-    let text = LlamaConfig::from_json(&config.text, "config.json: mllm_config.text_config")?;
+    let text = config.llama()?;
     let mut draw = Draw { tensors: BTreeMap::new(), seed };
     draw.tower("mllm.model.vision_tower.timm_model", &config.tower)?;
     let (width, d, patch) = (config.tower.spec.width, config.decoder_width, config.tower.spec.patch_size);

@@ -9,14 +9,27 @@ mod tokenizer;
 mod weights;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde_json::Value;
 
-pub(crate) use self::preset::Preset;
-use crate::args::InitArgs;
+use self::preset::Preset;
 use crate::error::{Error, Result};
 use crate::output::Console;
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The size of the model
+    #[arg(long, value_enum)]
+    pub(crate) preset: Preset,
+    /// Start of the random generator; the same seed gives the same files
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Directory to write into; created where it is missing, refused where it is not empty
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+}
 
 /// The template of the released checkpoints.
 const CHAT_TEMPLATE: &str = include_str!("chat_template.jinja");

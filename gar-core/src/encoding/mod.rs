@@ -18,7 +18,7 @@ use gar_kernels::{Kernels, Tensor, Weights};
 use gar_prompt::RegionSet;
 use gar_vision::{Image, TileGrid};
 
-use crate::{GarConfig, Result, model::llama_config};
+use crate::{GarConfig, Result};
 
 pub use crops::LocalCrops;
 pub use cross_attention::{AttentionHeads, CrossAttention};
@@ -135,7 +135,7 @@ impl EncodingKind {
             Self::Replay => Arc::new(FeatureReplay { boxes: config.replay_boxes, stride: config.stride() }),
             Self::Local => Arc::new(LocalCrops { with_picture: false }),
             Self::LocalCrossAttention => {
-                let text = llama_config(config)?;
+                let text = config.llama()?;
                 let heads = AttentionHeads { width: config.decoder_width, heads: text.heads, head_dim: text.head_dim };
                 Arc::new(CrossAttention::load(k, weights, heads)?)
             }

@@ -16,9 +16,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::keyed::distinct;
-use super::{Benchmark, Item, RegionShape, SINGLE_SLOT, Shape, Source, in_folder, picture_path};
+use super::{Answered, Benchmark, Item, RegionShape, SINGLE_SLOT, Shape, Source, in_folder, picture_path};
 use crate::json::Entry;
-use crate::run::Answered;
 use crate::{Error, Result, json};
 
 /// Loads `box_refer_caption.json`, or the file of another name that `annotations` is.

@@ -11,9 +11,8 @@ use std::path::Path;
 use gar_core::prompt::{DESCRIBE, Rle};
 use serde_json::{Map, Value, json};
 
-use super::{Benchmark, Item, RegionShape, SINGLE_SLOT, Shape, Source, in_folder, picture_path};
+use super::{Answered, Benchmark, Item, RegionShape, SINGLE_SLOT, Shape, Source, in_folder, picture_path};
 use crate::json::Entry;
-use crate::run::Answered;
 use crate::{Error, Result, json};
 
 /// Where a picture comes from.

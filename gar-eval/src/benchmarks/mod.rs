@@ -2,6 +2,7 @@
 //!
 //! Each benchmark is one module with a loader that gives a [`Benchmark`]. A loader is strict: what it lets through can be
 //! asked and scored.
+mod answer;
 pub mod dlc;
 pub mod ferret;
 pub mod gar_bench;
@@ -16,11 +17,12 @@ pub mod whole;
 
 use std::path::Path;
 
+pub use answer::{AnswerRecord, Answered};
 pub use item::{Item, RegionShape, Shape};
 pub use source::Source;
 pub(crate) use source::sha256;
 
-use crate::{Result, run::Answered};
+use crate::Result;
 
 /// A benchmark, loaded.
 #[derive(Debug)]

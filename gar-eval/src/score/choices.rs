@@ -4,13 +4,8 @@ use std::path::Path;
 use super::gar_bench::listed;
 use super::{Layout, Outcome, Overall, Scored, Value, exact, lenient, read_output};
 use crate::Result;
+use crate::benchmarks::whole::CHOICE_LETTERS;
 use crate::json::Entry;
-
-/// Letters that an option may have.
-pub const CHOICE_LETTERS: [&str; 26] = [
-    "A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M", "N", "O", "P", "Q", "R", "S", "T", "U", "V", "W",
-    "X", "Y", "Z",
-];
 
 /// A benchmark of right and wrong answers.
 const fn layout(benchmark: &'static str, categories: &'static [&'static str]) -> Layout {

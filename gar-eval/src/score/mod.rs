@@ -20,7 +20,6 @@ mod render;
 mod table;
 pub mod videorefer;
 
-pub use choices::CHOICE_LETTERS;
 pub use compare::{Comparison, compare};
 pub use interval::Interval;
 pub(crate) use interval::wilson;

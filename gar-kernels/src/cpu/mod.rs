@@ -11,7 +11,6 @@ mod dot;
 mod key_block;
 mod math;
 mod matmul;
-mod memory;
 mod norm;
 mod options;
 mod packed;
@@ -28,14 +27,13 @@ mod sampling;
 pub use dot::InstructionSet;
 pub use options::{CpuOptions, Precision, WeightFormat};
 
-pub(crate) use memory::Room;
+pub(crate) use crate::host::NAME;
 
-use crate::{DType, Device, Error, Result, Tensor, host::HostStorage};
+use crate::{
+    DType, Device, Error, Result, Tensor,
+    host::{HostStorage, Memory, Room},
+};
 use dot::{FloatProduct, Products};
-use memory::Memory;
-
-/// Name of the device.
-pub(crate) const NAME: &str = "cpu";
 
 /// The CPU as a [`Device`], and every operation on it.
 ///

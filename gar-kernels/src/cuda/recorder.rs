@@ -94,20 +94,7 @@ impl Recorder {
     }
 
     fn command(&self, command: Command) -> Result<()> {
-        self.either(|replay| replay.command(&*self.inner, command.clone()), |inner| run(inner, &command))
-    }
-}
-
-/// Carries out one command.
-pub(super) fn run(runtime: &dyn Runtime, command: &Command) -> Result<()> {
-    match command {
-        Command::Launch { kernel, launch, arguments } => runtime.launch(kernel, *launch, arguments),
-        Command::Copy { from, to, bytes } => runtime.copy(*from, *to, *bytes),
-        Command::Zero { at, bytes } => runtime.zero(*at, *bytes),
-        Command::Product(product) => match runtime.blas() {
-            Some(blas) => blas.matmul(product),
-            None => Err(Error::value("matmul", "product", "a runtime with a matrix library", runtime.name())),
-        },
+        self.either(|replay| replay.command(&*self.inner, command.clone()), |inner| command.run(inner))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{Argument, Buffer, Command, Graph, Kernel, Launch, Memory, Runtime, recorder::run};
+use super::{Argument, Buffer, Command, Graph, Kernel, Launch, Memory, Runtime};
 use crate::Result;
 
 /// Most commands of a segment: comparing some dozens of requests takes microseconds, as long as the device needs for a few of
@@ -110,7 +110,7 @@ impl Segment {
         }
         match &self.graph {
             Some(graph) => graph.launch(),
-            None => self.commands.iter().try_for_each(|command| run(runtime, command)),
+            None => self.commands.iter().try_for_each(|command| command.run(runtime)),
         }
     }
 
@@ -296,12 +296,12 @@ impl Replay {
         });
         segment.used = ends.max().unwrap_or(0);
         segment.write(runtime, &values)?;
-        segment.commands.iter().try_for_each(|command| run(runtime, command))
+        segment.commands.iter().try_for_each(|command| command.run(runtime))
     }
 
     fn record_command(&mut self, runtime: &dyn Runtime, command: Command) -> Result<()> {
         self.record(runtime)?;
-        run(runtime, &command)?;
+        command.run(runtime)?;
         let segment = self.open();
         segment.requests.push(Request::Command);
         segment.commands.push(command);

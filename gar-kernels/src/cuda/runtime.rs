@@ -5,7 +5,7 @@
 //! arithmetic (grid, tails, arguments) is proven together with its kernel on machines without a GPU.
 use std::{any::Any, fmt, sync::Arc};
 
-use crate::{Result, Storage};
+use crate::{Error, Result, Storage};
 
 /// Something that holds device memory and runs kernels, one after another in the order they are launched.
 ///
@@ -186,6 +186,21 @@ pub enum Command {
         /// Length.
         bytes: usize,
     },
+}
+
+impl Command {
+    /// Carries it out.
+    pub(super) fn run(&self, runtime: &dyn Runtime) -> Result<()> {
+        match self {
+            Self::Launch { kernel, launch, arguments } => runtime.launch(kernel, *launch, arguments),
+            Self::Copy { from, to, bytes } => runtime.copy(*from, *to, *bytes),
+            Self::Zero { at, bytes } => runtime.zero(*at, *bytes),
+            Self::Product(product) => match runtime.blas() {
+                Some(blas) => blas.matmul(product),
+                None => Err(Error::value("matmul", "product", "a runtime with a matrix library", runtime.name())),
+            },
+        }
+    }
 }
 
 /// Commands that are started together.

@@ -4,8 +4,8 @@
 use ndarray::{Array, IntoDimension};
 use proptest::{prelude::*, sample::select};
 
-use super::judge::LawConfig;
-use crate::{DType, bf16, f16};
+use super::judge::{LawConfig, round};
+use crate::DType;
 
 impl LawConfig {
     /// Extents up to `most`, 0 included: 0, 1 and every tile ± 1.
@@ -45,15 +45,6 @@ impl LawConfig {
 /// Seed of a case's values.
 pub(super) fn seed() -> impl Strategy<Value = u64> {
     any::<u64>().no_shrink()
-}
-
-/// A value as an element type holds it.
-pub(super) fn round(value: f64, dtype: DType) -> f64 {
-    match dtype {
-        DType::F16 => f16::from_f64(value).to_f64(),
-        DType::BF16 => bf16::from_f64(value).to_f64(),
-        _ => f64::from(value as f32),
-    }
 }
 
 /// A stream of values (SplitMix64), rounded to the type they will be uploaded in.

@@ -5,7 +5,6 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
 
-use super::draw::round;
 use crate::{DType, Device, Error, Tensor, bf16, f16};
 
 /// How an implementation is judged.
@@ -204,4 +203,13 @@ impl Judge<'_> {
 /// The failure on an input that is known to fail; nothing when it panics.
 fn check_again<T>(check: &impl Fn(&T) -> Verdict, input: &T) -> Option<Failure> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(input).err())).ok().flatten()
+}
+
+/// A value as an element type holds it.
+pub(super) fn round(value: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => f16::from_f64(value).to_f64(),
+        DType::BF16 => bf16::from_f64(value).to_f64(),
+        _ => f64::from(value as f32),
+    }
 }

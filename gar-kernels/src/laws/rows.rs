@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::{
     LawConfig, Violation,
-    draw::{round, seed},
-    judge::{Judge, Verdict},
+    draw::seed,
+    judge::{Judge, Verdict, round},
 };
 use crate::{DType, Device, Tensor, ops::Rows};
 

@@ -11,7 +11,6 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use file::MappedFile;
 use file::{Entry, Foreign};
 pub use quantize::{SCALE, Stored};
 

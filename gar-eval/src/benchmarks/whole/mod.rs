@@ -10,9 +10,14 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::{Item, RegionShape, Shape};
-use crate::run::Answered;
+use super::{Answered, Item, RegionShape, Shape};
 use crate::{Result, json};
+
+/// Letters that an option may have.
+pub const CHOICE_LETTERS: [&str; 26] = [
+    "A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M", "N", "O", "P", "Q", "R", "S", "T", "U", "V", "W",
+    "X", "Y", "Z",
+];
 
 /// What such a question consists of.
 struct Question {

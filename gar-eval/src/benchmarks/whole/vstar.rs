@@ -6,10 +6,10 @@
 //! ```
 use std::path::Path;
 
-use super::{Question, output};
+use super::{CHOICE_LETTERS, Question, output};
+use crate::Result;
 use crate::benchmarks::{Benchmark, Source, in_folder, keyed::distinct, picture_path};
 use crate::json::{self, Entry};
-use crate::{Result, score::CHOICE_LETTERS};
 
 /// The categories.
 pub const CATEGORIES: [&str; 2] = ["direct_attributes", "relative_position"];

@@ -1,7 +1,16 @@
 //! Storage in main memory: bytes that were computed, or bytes of a mapped checkpoint.
+mod mapped;
+mod memory;
+
 use std::{any::Any, fmt, sync::Arc};
 
-use crate::{DType, Element, Result, Storage, Tensor, cpu::Room, weights::MappedFile};
+pub(crate) use mapped::MappedFile;
+pub(crate) use memory::{Memory, Room};
+
+use crate::{DType, Element, Result, Storage, Tensor};
+
+/// Name of the device whose memory this is.
+pub(crate) const NAME: &str = "cpu";
 
 /// Bytes in main memory, aligned for their element type.
 pub(crate) enum HostStorage {
@@ -88,7 +97,7 @@ impl fmt::Debug for HostStorage {
 
 impl Storage for HostStorage {
     fn device(&self) -> &str {
-        crate::cpu::NAME
+        NAME
     }
 
     fn byte_len(&self) -> usize {
