@@ -34,11 +34,15 @@ impl CpuCache {
         let heads = Heads { count: self.spec.kv_heads, dim: self.spec.head_dim };
         let row = heads.count * heads.dim;
         let blocks = &mut self.layers[layer];
-        for (position, (k, v)) in (self.len..).zip(k.chunks_exact(row).zip(v.chunks_exact(row))) {
+        let (mut position, mut k, mut v) = (self.len, k, v);
+        while !k.is_empty() {
             if position / BLOCK == blocks.len() {
                 blocks.push(Arc::new(Block::new::<D>(heads)));
             }
-            Arc::make_mut(&mut blocks[position / BLOCK]).write::<D>(heads, position % BLOCK, k, v);
+            let len = (BLOCK - position % BLOCK).min(k.len() / row);
+            let ((k_now, k_later), (v_now, v_later)) = (k.split_at(len * row), v.split_at(len * row));
+            Arc::make_mut(&mut blocks[position / BLOCK]).write::<D>(heads, position % BLOCK, k_now, v_now);
+            (position, k, v) = (position + len, k_later, v_later);
         }
     }
 }

@@ -1,8 +1,13 @@
 //! Keys and values of some consecutive positions, in the panels that attention multiplies with.
+use std::ops::Range;
+
+use bytemuck::Zeroable;
+
 use super::{
     buffer::Buffer,
     dot::{Dot, FloatDot},
-    panels::{panel_len, place},
+    math,
+    panels::{interleave, narrow, panel_len},
     product::Panels,
 };
 
@@ -33,21 +38,25 @@ impl Block {
         }
     }
 
-    /// Writes keys and values [heads, d] of position `at`.
+    /// Writes keys and values [L, heads, d] of positions `at ..`, no more than the block has left.
     pub(super) fn write<D: FloatDot>(&mut self, heads: Heads, at: usize, k: &[f32], v: &[f32]) {
+        let row = heads.count * heads.dim;
         let (key_len, value_len) = lens::<D>(heads.dim);
-        let (keys, values) = (self.keys.entries_mut::<D::Weight>(), self.values.entries_mut::<D::Weight>());
-        for (head, (k, v)) in k.chunks_exact(heads.dim).zip(v.chunks_exact(heads.dim)).enumerate() {
-            let panel = head * key_len + at / D::PANEL * panel_len::<D>(heads.dim);
-            for (c, &k) in k.iter().enumerate() {
-                keys[panel + place::<D>(at % D::PANEL, c)] = D::weight(k);
-            }
-            for (panel, v) in v.chunks(D::PANEL).enumerate() {
-                let panel = head * value_len + panel * panel_len::<D>(BLOCK);
-                for (c, &v) in v.iter().enumerate() {
-                    values[panel + place::<D>(c, at)] = D::weight(v);
-                }
-            }
+        let keys = self.keys.entries_mut::<D::Weight>().chunks_exact_mut(key_len);
+        let values = self.values.entries_mut::<D::Weight>().chunks_exact_mut(value_len);
+        let mut scratch = vec![D::Weight::zeroed(); k.len() / heads.count];
+        for (head, (keys, values)) in keys.zip(values).take(heads.count).enumerate() {
+            let columns = head * heads.dim..(head + 1) * heads.dim;
+            math::vectorize(
+                #[inline(always)]
+                || {
+                    for (k, to) in k.chunks_exact(row).zip(scratch.chunks_exact_mut(heads.dim)) {
+                        narrow::<D>(&k[columns.clone()], to);
+                    }
+                    write_values::<D>(values, at, v, row, columns.clone());
+                },
+            );
+            write_keys::<D>(keys, at, &scratch, heads.dim);
         }
     }
 
@@ -63,6 +72,50 @@ impl Block {
         let (_, len) = lens::<D>(heads.dim);
         let count = heads.dim.div_ceil(D::PANEL);
         Panels { entries: &self.values.entries()[head * len..], stride: panel_len::<D>(BLOCK), count }
+    }
+}
+
+/// Puts keys [L, d] of one head in at position `at`, panel by panel.
+fn write_keys<D: FloatDot>(keys: &mut [D::Weight], mut at: usize, mut k: &[D::Weight], dim: usize) {
+    while !k.is_empty() {
+        let row = at % D::PANEL;
+        let count = (D::PANEL - row).min(k.len() / dim);
+        let (now, later) = k.split_at(count * dim);
+        let panel = &mut keys[at / D::PANEL * panel_len::<D>(dim)..];
+        interleave::<D>(now, dim, dim, row..row + count, 0, panel);
+        (at, k) = (at + count, later);
+    }
+}
+
+/// Puts `columns` of the rows of `v` [L, `row`] in at position `at`: whole groups of positions where there are. For
+/// [`vectorize`](math::vectorize).
+#[inline(always)]
+fn write_values<D: FloatDot>(
+    values: &mut [D::Weight],
+    mut at: usize,
+    mut v: &[f32],
+    row: usize,
+    columns: Range<usize>,
+) {
+    while !v.is_empty() {
+        let pair = D::GROUP == 2 && at.is_multiple_of(2) && v.len() > row;
+        let (now, later) = v.split_at(if pair { 2 * row } else { row });
+        for (panel, column) in values.chunks_exact_mut(panel_len::<D>(BLOCK)).zip(columns.clone().step_by(D::PANEL)) {
+            let columns = column..(column + D::PANEL).min(columns.end);
+            let group = &mut panel[at / D::GROUP * D::PANEL * D::GROUP..][..D::PANEL * D::GROUP];
+            if pair {
+                let lines = now[columns.clone()].iter().zip(&now[row..][columns]);
+                for (pair, (&a, &b)) in group.as_chunks_mut::<2>().0.iter_mut().zip(lines) {
+                    *pair = [D::weight(a), D::weight(b)];
+                }
+            } else {
+                let entries = group.iter_mut().skip(at % D::GROUP).step_by(D::GROUP);
+                for (entry, &v) in entries.zip(&now[columns]) {
+                    *entry = D::weight(v);
+                }
+            }
+        }
+        (at, v) = (at + now.len() / row, later);
     }
 }
 

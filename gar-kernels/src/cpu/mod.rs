@@ -23,6 +23,7 @@ mod roi_align;
 mod rotary;
 mod rows;
 mod sampling;
+mod transpose;
 
 pub use dot::InstructionSet;
 pub use options::{CpuOptions, Precision, WeightFormat};

@@ -9,6 +9,8 @@ use super::{
     buffer::Buffer,
     convert::Floats,
     dot::{Dot, FloatDot, IntDot},
+    math,
+    transpose::{Source, transpose},
 };
 
 /// Entries of one panel over `k`.
@@ -28,21 +30,42 @@ const STRETCH: usize = 128;
 /// A floating-point weight [n, k] in panels.
 pub(super) fn pack_floats<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) -> Buffer {
     // Entries that are stored as they are wanted need no detour through f32.
-    let as_stored = match w {
-        Floats::BF16(values) if TypeId::of::<D::Weight>() == TypeId::of::<bf16>() => Some(values),
+    let as_stored: Option<&[D::Weight]> = match w {
+        Floats::BF16(values) if TypeId::of::<D::Weight>() == TypeId::of::<bf16>() => Some(bytemuck::cast_slice(values)),
+        Floats::F32(values) if TypeId::of::<D::Weight>() == TypeId::of::<f32>() => Some(bytemuck::cast_slice(values)),
         _ => None,
     };
+    if let Some(values) = as_stored {
+        return pack_entries::<D>(values, n, k);
+    }
     pack::<D>(n, k, |panel, rows| {
-        let mut scratch = Vec::new();
+        let (mut wide, mut entries) = (Vec::new(), vec![D::Weight::zeroed(); D::PANEL * STRETCH.min(k)]);
         for at in (0..k).step_by(STRETCH) {
-            let stretch = at..(at + STRETCH).min(k);
-            for (row, n) in rows.clone().enumerate() {
-                let entries = n * k + stretch.start..n * k + stretch.end;
-                match as_stored {
-                    Some(values) => scatter::<D, _>(&values[entries], row, at, panel, bytemuck::cast),
-                    None => scatter::<D, _>(w.widen(entries, &mut scratch), row, at, panel, D::weight),
-                }
+            let len = STRETCH.min(k - at);
+            for (n, entries) in rows.clone().zip(entries.chunks_exact_mut(len)) {
+                let values = w.widen(n * k + at..n * k + at + len, &mut wide);
+                math::vectorize(
+                    #[inline(always)]
+                    || narrow::<D>(values, entries),
+                );
             }
+            interleave::<D>(&entries, len, len, 0..rows.len(), at, panel);
+        }
+    })
+}
+
+/// Levels [n, k] of a quantised weight in panels.
+pub(super) fn pack_levels<D: IntDot>(levels: &[i8], n: usize, k: usize) -> Buffer {
+    pack_entries::<D>(levels, n, k)
+}
+
+/// A weight [n, k] of entries as they are wanted, in panels.
+fn pack_entries<D: Dot>(w: &[D::Weight], n: usize, k: usize) -> Buffer {
+    pack::<D>(n, k, |panel, rows| {
+        for at in (0..k).step_by(STRETCH) {
+            let len = STRETCH.min(k - at);
+            let from = &w[rows.start * k + at..(rows.end - 1) * k + at + len];
+            interleave::<D>(from, k, len, 0..rows.len(), at, panel);
         }
     })
 }
@@ -65,17 +88,6 @@ pub(super) fn pack_transposed<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) ->
     })
 }
 
-/// Levels [n, k] of a quantised weight in panels.
-pub(super) fn pack_levels<D: IntDot>(levels: &[i8], n: usize, k: usize) -> Buffer {
-    pack::<D>(n, k, |panel, rows| {
-        for at in (0..k).step_by(STRETCH) {
-            for (row, n) in rows.clone().enumerate() {
-                scatter::<D, _>(&levels[n * k + at..n * k + (at + STRETCH).min(k)], row, at, panel, |v| v);
-            }
-        }
-    })
-}
-
 /// Fills every panel in parallel: `fill(panel, rows of the weight)`.
 fn pack<D: Dot>(n: usize, k: usize, fill: impl Fn(&mut [D::Weight], Range<usize>) + Sync) -> Buffer {
     let len = panel_len::<D>(k);
@@ -89,12 +101,38 @@ fn pack<D: Dot>(n: usize, k: usize, fill: impl Fn(&mut [D::Weight], Range<usize>
     buffer
 }
 
-/// Writes entries of one row of a panel from entry `at` on, a multiple of the group.
-fn scatter<D: Dot, V: Copy>(values: &[V], row: usize, at: usize, panel: &mut [D::Weight], to: impl Fn(V) -> D::Weight) {
-    let groups = panel.chunks_exact_mut(D::PANEL * D::GROUP).skip(at / D::GROUP);
-    for (values, group) in values.chunks(D::GROUP).zip(groups) {
-        let entries = &mut group[row * D::GROUP..];
-        entries.iter_mut().zip(values).for_each(|(entry, &v)| *entry = to(v));
+/// Writes numbers as entries of a weight. For [`vectorize`](math::vectorize).
+#[inline(always)]
+pub(super) fn narrow<D: FloatDot>(values: &[f32], to: &mut [D::Weight]) {
+    for (to, &v) in to.iter_mut().zip(values) {
+        *to = D::weight(v);
+    }
+}
+
+/// Writes rows `rows` of a panel from entry `at` on, a multiple of the group: row r has the `len` entries of `from` from
+/// r · `stride` on.
+pub(super) fn interleave<D: Dot>(
+    from: &[D::Weight],
+    stride: usize,
+    len: usize,
+    rows: Range<usize>,
+    at: usize,
+    panel: &mut [D::Weight],
+) {
+    let whole = if size_of::<D::Weight>() * D::GROUP == size_of::<u32>() { len / D::GROUP } else { 0 };
+    let source = Source {
+        bytes: bytemuck::cast_slice(from),
+        stride: stride * size_of::<D::Weight>(),
+        rows: rows.len(),
+        columns: whole,
+    };
+    let to = &mut panel[place::<D>(rows.start, at)..];
+    transpose(source, bytemuck::cast_slice_mut(to), D::PANEL);
+    // What is no group of 32 bits: the end of a row, and groups of other sizes.
+    for (row, from) in rows.zip(from.chunks(stride.max(1))) {
+        for (k, &entry) in from.iter().enumerate().take(len).skip(whole * D::GROUP) {
+            panel[place::<D>(row, at + k)] = entry;
+        }
     }
 }
 
@@ -120,14 +158,18 @@ pub(super) struct Rows<D: Dot> {
 impl<D: Dot> Rows<D> {
     /// Packs some rows of x.
     pub(super) fn pack(dot: D, x: Matrix<'_>, rows: Range<usize>, height: usize) -> Self {
-        let Matrix { entries, k, transposed, .. } = x;
-        let mut packed = Self::zeroed(rows.len(), k, height);
-        if transposed {
-            packed.fill_transposed(dot, x, rows);
-        } else {
-            packed.fill(dot, &entries[rows.start * k..rows.end * k]);
-        }
+        let mut packed = Self::zeroed(rows.len(), x.k, height);
+        packed.refill(dot, x, rows);
         packed
+    }
+
+    /// Packs other rows of a matrix, no more than there is room for. What rows held that are not written now is of no use.
+    pub(super) fn refill(&mut self, dot: D, x: Matrix<'_>, rows: Range<usize>) {
+        if x.transposed {
+            self.fill_transposed(dot, x, rows);
+        } else {
+            self.fill(dot, &x.entries[rows.start * x.k..rows.end * x.k]);
+        }
     }
 
     fn fill_transposed(&mut self, dot: D, x: Matrix<'_>, rows: Range<usize>) {
@@ -173,6 +215,19 @@ impl<D: Dot> Rows<D> {
             return;
         }
         let tiles = self.groups.chunks_exact_mut(len).zip(x.chunks(height * k));
+        if D::RUN == 1 && TypeId::of::<D::X>() == TypeId::of::<f32>() {
+            self.scales.fill(1.0);
+            for (tile, x) in tiles {
+                let from = Source {
+                    bytes: bytemuck::cast_slice(x),
+                    stride: k * size_of::<f32>(),
+                    rows: x.len() / k,
+                    columns: k,
+                };
+                transpose(from, bytemuck::cast_slice_mut(tile), height);
+            }
+            return;
+        }
         for ((tile, x), scales) in tiles.zip(self.scales.chunks_mut(height)) {
             for (r, (row, scale)) in x.chunks_exact(k).zip(scales).enumerate() {
                 *scale = dot.pack(row, &mut tile[r * D::RUN..], height * D::RUN);

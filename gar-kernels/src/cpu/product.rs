@@ -108,11 +108,14 @@ fn many_rows<D: Dot>(
     let tiles = m.div_ceil(height);
     let tasks = tiles.div_ceil(TILES).next_multiple_of(rayon::current_num_threads());
     let rows_of_task = tiles.div_ceil(tasks) * height;
-    out.par_chunks_mut(rows_of_task * n).enumerate().for_each(|(task, out)| {
+    let room = || {
+        (Rows::zeroed(rows_of_task, k, height), vec![D::Sum::zeroed(); rows_of_task * PANELS.min(panels) * D::PANEL])
+    };
+    out.par_chunks_mut(rows_of_task * n).enumerate().for_each_init(room, |(packed, sums), (task, out)| {
         let (first, rows) = (task * rows_of_task, out.len() / n);
-        let x = Rows::pack(dot, x, first..first + rows, height);
+        packed.refill(dot, x, first..first + rows);
+        let x = &*packed;
         let tiles = rows.div_ceil(height);
-        let mut sums = vec![D::Sum::zeroed(); tiles * height * PANELS.min(panels) * D::PANEL];
         for begin in (0..panels).step_by(PANELS) {
             let end = (begin + PANELS).min(panels);
             let row_stride = (end - begin) * D::PANEL;

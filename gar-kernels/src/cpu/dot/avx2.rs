@@ -100,6 +100,7 @@ impl Dot for Single {
 }
 
 impl FloatDot for Single {
+    #[inline(always)]
     fn weight(value: f32) -> f32 {
         value
     }
@@ -172,6 +173,7 @@ impl Dot for Half {
 }
 
 impl FloatDot for Half {
+    #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
     }

@@ -113,6 +113,7 @@ impl Dot for Single {
 }
 
 impl FloatDot for Single {
+    #[inline(always)]
     fn weight(value: f32) -> f32 {
         value
     }
@@ -185,6 +186,7 @@ impl Dot for Half {
 }
 
 impl FloatDot for Half {
+    #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
     }
@@ -251,6 +253,7 @@ impl Dot for HalfPairs {
 }
 
 impl FloatDot for HalfPairs {
+    #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
     }

@@ -17,6 +17,7 @@ pub(super) fn round(value: f32) -> f32 {
 }
 
 /// A number as bf16.
+#[inline(always)]
 pub(super) fn to_bf16(value: f32) -> bf16 {
     bf16::from_bits((round(value).to_bits() >> 16) as u16)
 }

@@ -77,6 +77,7 @@ impl<const LANES: usize, const ROWS: usize> Dot for Single<LANES, ROWS> {
 }
 
 impl<const LANES: usize, const ROWS: usize> FloatDot for Single<LANES, ROWS> {
+    #[inline(always)]
     fn weight(value: f32) -> f32 {
         value
     }
@@ -142,6 +143,7 @@ impl<const LANES: usize, const ROWS: usize> Dot for Half<LANES, ROWS> {
 }
 
 impl<const LANES: usize, const ROWS: usize> FloatDot for Half<LANES, ROWS> {
+    #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
     }
