@@ -215,23 +215,8 @@ impl<D: Dot> Rows<D> {
             return;
         }
         let tiles = self.groups.chunks_exact_mut(len).zip(x.chunks(height * k));
-        if D::RUN == 1 && TypeId::of::<D::X>() == TypeId::of::<f32>() {
-            self.scales.fill(1.0);
-            for (tile, x) in tiles {
-                let from = Source {
-                    bytes: bytemuck::cast_slice(x),
-                    stride: k * size_of::<f32>(),
-                    rows: x.len() / k,
-                    columns: k,
-                };
-                transpose(from, bytemuck::cast_slice_mut(tile), height);
-            }
-            return;
-        }
         for ((tile, x), scales) in tiles.zip(self.scales.chunks_mut(height)) {
-            for (r, (row, scale)) in x.chunks_exact(k).zip(scales).enumerate() {
-                *scale = dot.pack(row, &mut tile[r * D::RUN..], height * D::RUN);
-            }
+            dot.pack(x, k, tile, height, scales);
         }
     }
 

@@ -52,9 +52,8 @@ impl Dot for Single {
     type Xs = __m256;
     type Weights = __m256;
 
-    fn pack(self, row: &[f32], to: &mut [f32], stride: usize) -> f32 {
-        operand::singles(row, to, stride);
-        1.0
+    fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
+        operand::singles(x, k, tile, height, scales);
     }
 
     #[inline(always)]
@@ -119,9 +118,11 @@ impl Dot for Half {
     type Xs = __m256;
     type Weights = __m256;
 
-    fn pack(self, row: &[f32], to: &mut [[f32; 2]], stride: usize) -> f32 {
-        operand::pairs(row, to, stride, self.rounded);
-        1.0
+    fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
+        operand::each_row(x, k, tile, height, scales, |row, to, stride| {
+            operand::pairs(row, to, stride, self.rounded);
+            1.0
+        });
     }
 
     #[inline(always)]
@@ -192,8 +193,8 @@ impl Dot for Int8 {
     type Xs = __m256i;
     type Weights = __m256i;
 
-    fn pack(self, row: &[f32], to: &mut [[i16; 2]], stride: usize) -> f32 {
-        operand::i16_pairs(row, to, stride)
+    fn pack(self, x: &[f32], k: usize, tile: &mut [[i16; 2]], height: usize, scales: &mut [f32]) {
+        operand::each_row(x, k, tile, height, scales, operand::i16_pairs);
     }
 
     #[inline(always)]

@@ -65,9 +65,8 @@ impl Dot for Single {
     type Xs = __m512;
     type Weights = __m512;
 
-    fn pack(self, row: &[f32], to: &mut [f32], stride: usize) -> f32 {
-        operand::singles(row, to, stride);
-        1.0
+    fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
+        operand::singles(x, k, tile, height, scales);
     }
 
     #[inline(always)]
@@ -132,9 +131,11 @@ impl Dot for Half {
     type Xs = __m512;
     type Weights = __m512;
 
-    fn pack(self, row: &[f32], to: &mut [[f32; 2]], stride: usize) -> f32 {
-        operand::pairs(row, to, stride, self.rounded);
-        1.0
+    fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
+        operand::each_row(x, k, tile, height, scales, |row, to, stride| {
+            operand::pairs(row, to, stride, self.rounded);
+            1.0
+        });
     }
 
     #[inline(always)]
@@ -205,10 +206,12 @@ impl Dot for HalfPairs {
     type Xs = __m512i;
     type Weights = __m512i;
 
-    fn pack(self, row: &[f32], to: &mut [u32], stride: usize) -> f32 {
-        // SAFETY: see above.
-        unsafe { pack_bf16(row, to, stride) };
-        1.0
+    fn pack(self, x: &[f32], k: usize, tile: &mut [u32], height: usize, scales: &mut [f32]) {
+        operand::each_row(x, k, tile, height, scales, |row, to, stride| {
+            // SAFETY: see above.
+            unsafe { pack_bf16(row, to, stride) };
+            1.0
+        });
     }
 
     #[inline(always)]
@@ -272,8 +275,8 @@ impl Dot for Int8 {
     type Xs = __m512i;
     type Weights = __m512i;
 
-    fn pack(self, row: &[f32], to: &mut [[u8; 4]], stride: usize) -> f32 {
-        operand::u8_fours(row, to, stride)
+    fn pack(self, x: &[f32], k: usize, tile: &mut [[u8; 4]], height: usize, scales: &mut [f32]) {
+        operand::each_row(x, k, tile, height, scales, operand::u8_fours);
     }
 
     #[inline(always)]

@@ -60,9 +60,9 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
     /// A vector of groups of the weight.
     type Weights: Copy;
 
-    /// Writes the runs of a row of x to `to[..RUN]`, `to[stride..]`, …; what lacks in the last group is zero, and groups
-    /// that lack are not written. Gives the factor that sums of this row must be multiplied with.
-    fn pack(self, row: &[f32], to: &mut [Self::X], stride: usize) -> f32;
+    /// Writes rows `x` [.., k] to a tile of `height` rows, and the factor that the sums of each must be multiplied with; what
+    /// lacks in the last group is zero, rows and groups that lack are not written.
+    fn pack(self, x: &[f32], k: usize, tile: &mut [Self::X], height: usize, scales: &mut [f32]);
 
     /// A vector of zeros.
     fn zero(self) -> Self::Sums;

@@ -3,7 +3,10 @@ use half::bf16;
 
 use super::RUN;
 use crate::{
-    cpu::math::vectorize,
+    cpu::{
+        math::vectorize,
+        transpose::{Source, transpose},
+    },
     quantized::{level, step},
 };
 
@@ -22,9 +25,25 @@ pub(super) fn to_bf16(value: f32) -> bf16 {
     bf16::from_bits((round(value).to_bits() >> 16) as u16)
 }
 
-/// Single entries.
-pub(super) fn singles(row: &[f32], to: &mut [f32], stride: usize) {
-    to.iter_mut().step_by(stride).zip(row).for_each(|(to, &v)| *to = v);
+/// Single entries: the transpose of the rows.
+pub(super) fn singles(x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
+    let (bytes, stride, rows) = (bytemuck::cast_slice(x), k * size_of::<f32>(), x.len() / k.max(1));
+    transpose(Source { bytes, stride, rows, columns: k }, bytemuck::cast_slice_mut(tile), height);
+    scales.fill(1.0);
+}
+
+/// Packs row after row: `pack` writes the runs of one to `to[..RUN]`, `to[stride..]`, … and gives its factor.
+pub(super) fn each_row<X>(
+    x: &[f32],
+    k: usize,
+    tile: &mut [X],
+    height: usize,
+    scales: &mut [f32],
+    pack: impl Fn(&[f32], &mut [X], usize) -> f32,
+) {
+    for (r, (row, scale)) in x.chunks_exact(k.max(1)).zip(scales).enumerate() {
+        *scale = pack(row, &mut tile[r * RUN..], height * RUN);
+    }
 }
 
 /// Pairs in f32, rounded to bf16 or left as they are.

@@ -32,9 +32,8 @@ impl<const LANES: usize, const ROWS: usize> Dot for Single<LANES, ROWS> {
     type Xs = f32;
     type Weights = [f32; LANES];
 
-    fn pack(self, row: &[f32], to: &mut [f32], stride: usize) -> f32 {
-        operand::singles(row, to, stride);
-        1.0
+    fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
+        operand::singles(x, k, tile, height, scales);
     }
 
     #[inline(always)]
@@ -96,9 +95,11 @@ impl<const LANES: usize, const ROWS: usize> Dot for Half<LANES, ROWS> {
     type Xs = f32;
     type Weights = [f32; LANES];
 
-    fn pack(self, row: &[f32], to: &mut [[f32; 2]], stride: usize) -> f32 {
-        operand::pairs(row, to, stride, self.rounded);
-        1.0
+    fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
+        operand::each_row(x, k, tile, height, scales, |row, to, stride| {
+            operand::pairs(row, to, stride, self.rounded);
+            1.0
+        });
     }
 
     #[inline(always)]
@@ -162,8 +163,8 @@ impl<const LANES: usize, const ROWS: usize> Dot for Int8<LANES, ROWS> {
     type Xs = [u8; 4];
     type Weights = [[i8; 4]; LANES];
 
-    fn pack(self, row: &[f32], to: &mut [[u8; 4]], stride: usize) -> f32 {
-        operand::u8_fours(row, to, stride)
+    fn pack(self, x: &[f32], k: usize, tile: &mut [[u8; 4]], height: usize, scales: &mut [f32]) {
+        operand::each_row(x, k, tile, height, scales, operand::u8_fours);
     }
 
     #[inline(always)]
