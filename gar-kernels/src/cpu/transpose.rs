@@ -42,10 +42,11 @@ pub(super) fn transpose(from: Source<'_>, to: &mut [u8], stride: usize) {
 }
 
 fn portable(from: Source<'_>, to: &mut [u8], stride: usize) {
+    let to = to.as_chunks_mut::<ENTRY>().0;
     for row in 0..from.rows {
-        let entries = from.bytes[row * from.stride..].chunks_exact(ENTRY).take(from.columns);
-        for (entry, to) in entries.zip(to[row * ENTRY..].chunks_mut(stride * ENTRY)) {
-            to[..ENTRY].copy_from_slice(entry);
+        let entries = from.bytes[row * from.stride..].as_chunks::<ENTRY>().0;
+        for (to, entry) in to[row..].iter_mut().step_by(stride).zip(&entries[..from.columns]) {
+            *to = *entry;
         }
     }
 }
