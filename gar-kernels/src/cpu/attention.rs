@@ -29,7 +29,7 @@ use super::{
     math,
     panels::{Matrix, Rows},
     product::{height, strip},
-    result,
+    result, vectorize,
 };
 use crate::{
     Result, Tensor,
@@ -216,7 +216,7 @@ impl Queries<'_> {
             let tiles = out.chunks_exact_mut(height * width).zip(running.chunks_mut(height)).enumerate();
             for (tile, (out, running)) in tiles {
                 strip(dot, height, q.part(tile, &(0..depth)), keys, depth, &mut scores, BLOCK, false);
-                math::vectorize(
+                vectorize(
                     #[inline(always)]
                     || {
                         // All maxima first: the exponentials of a row would wait for its maximum alone.

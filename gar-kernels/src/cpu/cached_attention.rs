@@ -13,17 +13,16 @@ use super::{
 };
 use crate::{
     Error, Result, Tensor,
-    ops::{AttentionDims, AttentionSpec, CacheSpec, CachedAttention, CachedAttentionDims, KvCache, Mask},
+    ops::{AttentionDims, AttentionSpec, CacheSpec, CachedAttention, CachedAttentionDims, Filled, KvCache, Mask},
 };
 
 const OP: &str = "cached_attention";
 
 /// Keys and values of one sequence in main memory.
 struct CpuCache {
-    spec: CacheSpec,
+    filled: Filled,
     /// What the blocks are laid out for.
     layout: (Precision, InstructionSet),
-    len: usize,
     /// Blocks of each layer.
     layers: Vec<Vec<Arc<Block>>>,
 }
@@ -31,10 +30,10 @@ struct CpuCache {
 impl CpuCache {
     /// Stores `k`, `v` [L, G, d] of one layer at positions `len ..`.
     fn write<D: FloatDot>(&mut self, layer: usize, k: &[f32], v: &[f32]) {
-        let heads = Heads { count: self.spec.kv_heads, dim: self.spec.head_dim };
+        let heads = Heads { count: self.filled.spec().kv_heads, dim: self.filled.spec().head_dim };
         let row = heads.count * heads.dim;
         let blocks = &mut self.layers[layer];
-        let (mut position, mut k, mut v) = (self.len, k, v);
+        let (mut position, mut k, mut v) = (self.filled.len(), k, v);
         while !k.is_empty() {
             if position / BLOCK == blocks.len() {
                 blocks.push(Arc::new(Block::new::<D>(heads)));
@@ -48,27 +47,22 @@ impl CpuCache {
 }
 
 impl KvCache for CpuCache {
-    fn len(&self) -> usize {
-        self.len
+    fn filled(&self) -> &Filled {
+        &self.filled
     }
 
-    fn spec(&self) -> CacheSpec {
-        self.spec
-    }
-
-    fn advance(&mut self, rows: usize) -> Result<()> {
-        self.len = self.spec.extended(self.len, rows)?;
-        Ok(())
+    fn filled_mut(&mut self) -> &mut Filled {
+        &mut self.filled
     }
 
     fn fork(&self) -> Result<Box<dyn KvCache>> {
-        Ok(Box::new(Self { spec: self.spec, layout: self.layout, len: self.len, layers: self.layers.clone() }))
+        Ok(Box::new(Self { layers: self.layers.clone(), ..*self }))
     }
 
     fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.filled.truncate(len);
         for blocks in &mut self.layers {
-            blocks.truncate(self.len.div_ceil(BLOCK));
+            blocks.truncate(self.filled.len().div_ceil(BLOCK));
         }
     }
 
@@ -83,7 +77,11 @@ impl CachedAttention for Cpu {
             let found = format!("{} heads of {}", spec.kv_heads, spec.head_dim);
             return Err(Error::value(OP, "cache", "at least one head of one entry", found));
         }
-        Ok(Box::new(CpuCache { spec, layout: self.layout(), len: 0, layers: vec![Vec::new(); spec.layers] }))
+        Ok(Box::new(CpuCache {
+            filled: Filled::nothing(spec),
+            layout: self.layout(),
+            layers: vec![Vec::new(); spec.layers],
+        }))
     }
 
     fn attend(
@@ -154,7 +152,7 @@ impl FloatWork for Step<'_> {
         }
         let caches: Vec<&CpuCache> = caches.into_iter().map(|cache| &*cache).collect();
         let specs: Vec<AttentionSpec> =
-            caches.iter().map(|c| AttentionSpec { scale, mask: Mask::Causal { offset: c.len } }).collect();
+            caches.iter().map(|c| AttentionSpec { scale, mask: Mask::Causal { offset: c.len() } }).collect();
         attend(dot, q, dims, &specs, |b, i| caches[b].layers[layer].get(i).map(|block| &**block), out);
     }
 }

@@ -1,6 +1,7 @@
 //! Weights in their stored type, widened to f32 where they are used.
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
+use super::vectorize;
 use crate::{DType, Error, Result, Tensor};
 
 /// The elements of a floating-point host tensor.
@@ -36,7 +37,7 @@ impl<'a> Floats<'a> {
             Self::BF16(v) => {
                 scratch.resize(range.len(), 0.0);
                 let bits = &v[range];
-                super::math::vectorize(
+                vectorize(
                     #[inline(always)]
                     || {
                         for (to, b) in scratch.iter_mut().zip(bits) {

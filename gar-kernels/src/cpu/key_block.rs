@@ -6,9 +6,9 @@ use bytemuck::Zeroable;
 use super::{
     buffer::Buffer,
     dot::{Dot, FloatDot},
-    math,
     panels::{interleave, narrow, panel_len},
     product::Panels,
+    vectorize,
 };
 
 /// Positions of a block: a multiple of every panel and group.
@@ -47,7 +47,7 @@ impl Block {
         let mut scratch = vec![D::Weight::zeroed(); k.len() / heads.count];
         for (head, (keys, values)) in keys.zip(values).take(heads.count).enumerate() {
             let columns = head * heads.dim..(head + 1) * heads.dim;
-            math::vectorize(
+            vectorize(
                 #[inline(always)]
                 || {
                     for (k, to) in k.chunks_exact(row).zip(scratch.chunks_exact_mut(heads.dim)) {
@@ -88,7 +88,7 @@ fn write_keys<D: FloatDot>(keys: &mut [D::Weight], mut at: usize, mut k: &[D::We
 }
 
 /// Puts `columns` of the rows of `v` [L, `row`] in at position `at`: whole groups of positions where there are. For
-/// [`vectorize`](math::vectorize).
+/// [`vectorize`].
 #[inline(always)]
 fn write_values<D: FloatDot>(
     values: &mut [D::Weight],

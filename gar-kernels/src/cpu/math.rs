@@ -1,25 +1,8 @@
-//! exp, erf and dot products in plain loops over slices, compiled for the best instruction set that this machine has.
+//! exp, erf and dot products in plain loops over slices, vectorised.
+use super::vectorize;
 
 /// Lanes of a sum: wide enough for two AVX-512 registers, so that the order of additions is the same everywhere.
 const LANES: usize = 32;
-
-/// Runs a closure compiled for the best instruction set that this machine has.
-///
-/// The closure must be `#[inline(always)]`, with all that it calls, or its loops are compiled for the baseline and `mul_add`
-/// becomes a call: so write `for`, not `for_each` with a long closure, which is not inlined. It is called by reference: called
-/// by value, it would go through a shim that is not inlined.
-pub(super) fn vectorize<R>(closure: impl FnMut() -> R) -> R {
-    struct Vectorized<F>(F);
-    impl<R, F: FnMut() -> R> pulp::WithSimd for Vectorized<F> {
-        type Output = R;
-
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(mut self, _: S) -> R {
-            (self.0)()
-        }
-    }
-    pulp::Arch::new().dispatch(Vectorized(closure))
-}
 
 /// eˣ within 2 ulp; 0 below −87, where f32 has no normal result. For [`vectorize`].
 #[inline(always)]

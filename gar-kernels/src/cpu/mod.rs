@@ -24,9 +24,11 @@ mod rotary;
 mod rows;
 mod sampling;
 mod transpose;
+mod vectorize;
 
 pub use dot::InstructionSet;
 pub use options::{CpuOptions, Precision, WeightFormat};
+pub use vectorize::vectorize;
 
 pub(crate) use crate::host::NAME;
 

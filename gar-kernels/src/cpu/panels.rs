@@ -9,8 +9,8 @@ use super::{
     buffer::Buffer,
     convert::Floats,
     dot::{Dot, FloatDot, IntDot},
-    math,
     transpose::{Source, transpose},
+    vectorize,
 };
 
 /// Entries of one panel over `k`.
@@ -44,7 +44,7 @@ pub(super) fn pack_floats<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) -> Buf
             let len = STRETCH.min(k - at);
             for (n, entries) in rows.clone().zip(entries.chunks_exact_mut(len)) {
                 let values = w.widen(n * k + at..n * k + at + len, &mut wide);
-                math::vectorize(
+                vectorize(
                     #[inline(always)]
                     || narrow::<D>(values, entries),
                 );
@@ -101,7 +101,7 @@ fn pack<D: Dot>(n: usize, k: usize, fill: impl Fn(&mut [D::Weight], Range<usize>
     buffer
 }
 
-/// Writes numbers as entries of a weight. For [`vectorize`](math::vectorize).
+/// Writes numbers as entries of a weight. For [`vectorize`].
 #[inline(always)]
 pub(super) fn narrow<D: FloatDot>(values: &[f32], to: &mut [D::Weight]) {
     for (to, &v) in to.iter_mut().zip(values) {

@@ -1,7 +1,7 @@
 //! Rotary position embedding on the CPU.
 use rayon::prelude::*;
 
-use super::{Cpu, activation, math, result};
+use super::{Cpu, activation, result, vectorize};
 use crate::{
     Result, Tensor,
     ops::{Pairing, Rotary, RotaryDims, RotarySpec},
@@ -20,7 +20,7 @@ impl Rotary for Cpu {
             let position = spec.start[i / len] + i % len;
             let (cos, sin) = (&cos[position * half..][..half], &sin[position * half..][..half]);
             out.copy_from_slice(x);
-            math::vectorize(
+            vectorize(
                 #[inline(always)]
                 || out.chunks_exact_mut(head_dim).for_each(|head| rotate(head, cos, sin, spec.pairing)),
             );

@@ -6,7 +6,7 @@ use std::{any::Any, sync::Arc};
 use super::{Buffer, CudaDevice, Pointer};
 use crate::{
     DType, Result,
-    ops::{CacheSpec, KvCache},
+    ops::{CacheSpec, Filled, KvCache},
 };
 
 /// Positions of a page: a multiple of every tile of keys, and 16 KiB a head and layer, so that a page reads as fast as
@@ -18,8 +18,7 @@ pub(super) const PAGE: usize = 128;
 pub(super) struct CudaCache {
     pub(super) device: Arc<CudaDevice>,
     pub(super) dtype: DType,
-    spec: CacheSpec,
-    len: usize,
+    filled: Filled,
     /// [layers, keys and values, kv_heads, PAGE, head_dim] each.
     pages: Vec<Arc<Buffer>>,
 }
@@ -27,7 +26,7 @@ pub(super) struct CudaCache {
 impl CudaCache {
     /// No page yet.
     pub(super) fn new(device: Arc<CudaDevice>, dtype: DType, spec: CacheSpec) -> Self {
-        Self { device, dtype, spec, len: 0, pages: Vec::new() }
+        Self { device, dtype, filled: Filled::nothing(spec), pages: Vec::new() }
     }
 
     /// Elements of a page; nothing where a kernel's offsets, 32 bits, do not reach its end.
@@ -38,9 +37,9 @@ impl CudaCache {
 
     /// Makes room for `rows` positions behind the filled ones, in pages that nobody else holds.
     pub(super) fn reserve(&mut self, rows: usize) -> Result<()> {
-        let bytes = Self::page_elements(self.spec).unwrap_or(0) * self.dtype.size();
+        let bytes = Self::page_elements(self.filled.spec()).unwrap_or(0) * self.dtype.size();
         let runtime = self.device.runtime();
-        for index in self.len / PAGE..(self.len + rows).div_ceil(PAGE) {
+        for index in self.filled.len() / PAGE..(self.filled.len() + rows).div_ceil(PAGE) {
             let Some(page) = self.pages.get_mut(index) else {
                 self.pages.push(runtime.allocate(bytes)?);
                 continue;
@@ -48,7 +47,7 @@ impl CudaCache {
             if Arc::strong_count(page) > 1 {
                 let own = runtime.allocate(bytes)?;
                 // A page behind the filled positions holds nothing that counts.
-                if index * PAGE < self.len {
+                if index * PAGE < self.filled.len() {
                     runtime.copy(page.pointer(), own.pointer(), bytes)?;
                 }
                 *page = own;
@@ -59,32 +58,27 @@ impl CudaCache {
 
     /// Where the pages start that hold positions `0 .. len + rows`.
     pub(super) fn pages(&self, rows: usize) -> impl Iterator<Item = Pointer> {
-        self.pages.iter().take((self.len + rows).div_ceil(PAGE)).map(|page| page.pointer())
+        self.pages.iter().take((self.filled.len() + rows).div_ceil(PAGE)).map(|page| page.pointer())
     }
 }
 
 impl KvCache for CudaCache {
-    fn len(&self) -> usize {
-        self.len
+    fn filled(&self) -> &Filled {
+        &self.filled
     }
 
-    fn spec(&self) -> CacheSpec {
-        self.spec
-    }
-
-    fn advance(&mut self, rows: usize) -> Result<()> {
-        self.len = self.spec.extended(self.len, rows)?;
-        Ok(())
+    fn filled_mut(&mut self) -> &mut Filled {
+        &mut self.filled
     }
 
     fn fork(&self) -> Result<Box<dyn KvCache>> {
-        let pages = self.pages.iter().take(self.len.div_ceil(PAGE)).cloned().collect();
+        let pages = self.pages.iter().take(self.filled.len().div_ceil(PAGE)).cloned().collect();
         Ok(Box::new(Self { device: self.device.clone(), pages, ..*self }))
     }
 
     fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        self.pages.truncate(self.len.div_ceil(PAGE));
+        self.filled.truncate(len);
+        self.pages.truncate(self.filled.len().div_ceil(PAGE));
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

@@ -27,10 +27,61 @@ impl CacheSpec {
     }
 }
 
+/// How much of a cache is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filled {
+    spec: CacheSpec,
+    len: usize,
+}
+
+impl Filled {
+    /// Nothing of a cache of this size.
+    pub const fn nothing(spec: CacheSpec) -> Self {
+        Self { spec, len: 0 }
+    }
+
+    /// Positions that every layer holds.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The size of the cache.
+    pub const fn spec(&self) -> CacheSpec {
+        self.spec
+    }
+
+    /// Counts `rows` more positions in.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] beyond the capacity.
+    pub fn advance(&mut self, rows: usize) -> Result<()> {
+        self.len = self.spec.extended(self.len, rows)?;
+        Ok(())
+    }
+
+    /// Forgets every position from `len` on; more than it holds changes nothing.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+}
+
 /// Keys and values of one sequence, all layers.
 pub trait KvCache: Send {
+    /// How much of it is filled.
+    fn filled(&self) -> &Filled;
+
+    /// The same, to be counted up and down.
+    fn filled_mut(&mut self) -> &mut Filled;
+
     /// Positions that every layer holds.
-    fn len(&self) -> usize;
+    fn len(&self) -> usize {
+        self.filled().len()
+    }
 
     /// Whether there are none.
     fn is_empty(&self) -> bool {
@@ -38,13 +89,17 @@ pub trait KvCache: Send {
     }
 
     /// The size it was made with.
-    fn spec(&self) -> CacheSpec;
+    fn spec(&self) -> CacheSpec {
+        self.filled().spec()
+    }
 
     /// Counts `rows` more positions in, after every layer has attended to them.
     ///
     /// # Errors
     /// [`Error::Capacity`] beyond the capacity.
-    fn advance(&mut self, rows: usize) -> Result<()>;
+    fn advance(&mut self, rows: usize) -> Result<()> {
+        self.filled_mut().advance(rows)
+    }
 
     /// A second cache that starts with the same positions. Filled memory is shared until one of them writes to it.
     ///
@@ -53,7 +108,9 @@ pub trait KvCache: Send {
     fn fork(&self) -> Result<Box<dyn KvCache>>;
 
     /// Forgets every position from `len` on; more than it holds changes nothing.
-    fn truncate(&mut self, len: usize);
+    fn truncate(&mut self, len: usize) {
+        self.filled_mut().truncate(len);
+    }
 
     /// For the owning device to recover its own type.
     fn as_any_mut(&mut self) -> &mut dyn Any;

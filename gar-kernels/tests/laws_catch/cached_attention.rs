@@ -8,34 +8,24 @@ type Memory = Vec<[Vec<f32>; 2]>;
 
 /// A cache whose forks copy its memory, or write to the same.
 struct Plain {
-    spec: CacheSpec,
+    filled: Filled,
     memory: Arc<Mutex<Memory>>,
-    len: usize,
     copies: bool,
 }
 
 impl KvCache for Plain {
-    fn len(&self) -> usize {
-        self.len
+    fn filled(&self) -> &Filled {
+        &self.filled
     }
 
-    fn spec(&self) -> CacheSpec {
-        self.spec
-    }
-
-    fn advance(&mut self, rows: usize) -> Result<()> {
-        self.len = self.spec.extended(self.len, rows)?;
-        Ok(())
+    fn filled_mut(&mut self) -> &mut Filled {
+        &mut self.filled
     }
 
     fn fork(&self) -> Result<Box<dyn KvCache>> {
         let copy = || Arc::new(Mutex::new(self.memory.lock().unwrap().clone()));
         let memory = if self.copies { copy() } else { self.memory.clone() };
         Ok(Box::new(Self { memory, ..*self }))
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {
@@ -53,7 +43,7 @@ impl CachedAttention for Plant {
     fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
         let empty = vec![0.0; spec.capacity * spec.kv_heads * spec.head_dim];
         let memory = Arc::new(Mutex::new(vec![[empty.clone(), empty]; spec.layers]));
-        Ok(Box::new(Plain { spec, memory, len: 0, copies: self.copies }))
+        Ok(Box::new(Plain { filled: Filled::nothing(spec), memory, copies: self.copies }))
     }
 
     fn attend(
@@ -69,16 +59,16 @@ impl CachedAttention for Plant {
         let (row, mut out) = (dims.kv_heads * dims.head_dim, Vec::new());
         for (b, cache) in caches.iter_mut().enumerate() {
             let cache = cache.as_any_mut().downcast_mut::<Plain>().unwrap();
-            let end = cache.len + dims.queries;
+            let end = cache.len() + dims.queries;
             let mut memory = cache.memory.lock().unwrap();
             let memory = &mut memory[if self.one_layer { 0 } else { layer }];
             let mut all = Vec::new();
             for (memory, new) in memory.iter_mut().zip([k, v]) {
-                memory[cache.len * row..end * row].copy_from_slice(new.rows(b..b + 1)?.host()?);
+                memory[cache.len() * row..end * row].copy_from_slice(new.rows(b..b + 1)?.host()?);
                 let held = memory[..end * row].to_vec();
                 all.push(Tensor::from_vec(held, &[1, end, dims.kv_heads, dims.head_dim])?);
             }
-            let spec = AttentionSpec { scale, mask: Mask::Causal { offset: cache.len } };
+            let spec = AttentionSpec { scale, mask: Mask::Causal { offset: cache.len() } };
             out.extend(Cpu::default().attention(&q.rows(b..b + 1)?, &all[0], &all[1], &spec)?.to_f32_vec()?);
         }
         Tensor::from_vec(out, q.shape())

@@ -2,11 +2,12 @@
 //!
 //! A task takes one key/value head of one sequence with the query heads that share it. With P the softmax weights and
 //! dP = dy·vᵀ: dv = Pᵀ·dy, dS = P ⊙ (dP − rowsum(P ⊙ dP)), dq = scale·dS·k, dk = scale·dSᵀ·q.
+use gar_core::kernels::cpu::vectorize;
 use gar_core::kernels::ops::{AttentionDims, AttentionSpec, Mask};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice, aview_mut1, aview1, linalg::general_mat_mul};
 use rayon::prelude::*;
 
-use super::math::{exp_negative, fold, vectorize};
+use super::math::{exp_negative, fold};
 
 /// Queries of one block.
 const ROWS: usize = 128;

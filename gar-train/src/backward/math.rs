@@ -1,23 +1,9 @@
-//! exp in plain loops, compiled for the best instruction set that this machine has, and transposes.
+//! exp in plain loops, and transposes.
+use gar_core::kernels::cpu::vectorize;
 use rayon::prelude::*;
 
 /// Lanes of a sum: four registers of AVX2, which hide the latency of an addition.
 const LANES: usize = 32;
-
-/// Runs a closure compiled for the best instruction set that this machine has; it and all that it calls must be
-/// `#[inline(always)]`.
-pub(super) fn vectorize<R>(closure: impl FnMut() -> R) -> R {
-    struct Vectorized<F>(F);
-    impl<R, F: FnMut() -> R> pulp::WithSimd for Vectorized<F> {
-        type Output = R;
-
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(mut self, _: S) -> R {
-            (self.0)()
-        }
-    }
-    pulp::Arch::new().dispatch(Vectorized(closure))
-}
 
 /// eˣ for x ≤ 0 within 3e-7 of its value; 0 below −87.
 ///

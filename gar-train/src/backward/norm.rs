@@ -2,10 +2,10 @@
 //!
 //! With x̂ the normalised row, r the inverse root and u = dy ⊙ weight: dx = r·(u − mean(u) − x̂·mean(u·x̂)); RMSNorm has no
 //! mean(u). The statistics are taken again, in f64; what they are used for is f32, as on the way there.
-use gar_core::kernels::ops::NormKind;
+use gar_core::kernels::{cpu::vectorize, ops::NormKind};
 use rayon::prelude::*;
 
-use super::math::{fold, vectorize};
+use super::math::fold;
 
 /// Rows of one task.
 const ROWS: usize = 64;

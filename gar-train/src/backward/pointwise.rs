@@ -1,7 +1,8 @@
 //! Back through GELU and SwiGLU.
+use gar_core::kernels::cpu::vectorize;
 use rayon::prelude::*;
 
-use super::math::{exp_negative, normal, vectorize};
+use super::math::{exp_negative, normal};
 
 /// Elements that one task handles.
 const CHUNK: usize = 1 << 13;

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use gar_core::kernels::{
     Error, Kernels, Result, Tensor,
-    ops::{AttentionSpec, CacheSpec, CachedAttention, CachedAttentionDims, KvCache, Mask},
+    ops::{AttentionSpec, CacheSpec, CachedAttention, CachedAttentionDims, Filled, KvCache, Mask},
 };
 
 use super::{Tape, host};
@@ -17,10 +17,10 @@ struct Segment {
     len: usize,
 }
 
-/// One sequence's keys and values: for each layer what was read, piece by piece. Forks share the tensors.
+/// One sequence's keys and values: for each layer what was read, piece by piece. Forks share the tensors. What was truncated
+/// is cut off when its layer is next written.
 struct TapeCache {
-    spec: CacheSpec,
-    len: usize,
+    filled: Filled,
     layers: Vec<Vec<Segment>>,
 }
 
@@ -45,26 +45,16 @@ impl TapeCache {
 }
 
 impl KvCache for TapeCache {
-    fn len(&self) -> usize {
-        self.len
+    fn filled(&self) -> &Filled {
+        &self.filled
     }
 
-    fn spec(&self) -> CacheSpec {
-        self.spec
-    }
-
-    fn advance(&mut self, rows: usize) -> Result<()> {
-        self.len = self.spec.extended(self.len, rows)?;
-        Ok(())
+    fn filled_mut(&mut self) -> &mut Filled {
+        &mut self.filled
     }
 
     fn fork(&self) -> Result<Box<dyn KvCache>> {
-        Ok(Box::new(Self { spec: self.spec, len: self.len, layers: self.layers.clone() }))
-    }
-
-    fn truncate(&mut self, len: usize) {
-        // Segments beyond are cut when a layer is next written.
-        self.len = self.len.min(len);
+        Ok(Box::new(Self { filled: self.filled, layers: self.layers.clone() }))
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {
@@ -74,7 +64,7 @@ impl KvCache for TapeCache {
 
 impl CachedAttention for Tape {
     fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
-        Ok(Box::new(TapeCache { spec, len: 0, layers: vec![Vec::new(); spec.layers] }))
+        Ok(Box::new(TapeCache { filled: Filled::nothing(spec), layers: vec![Vec::new(); spec.layers] }))
     }
 
     fn attend(
@@ -97,10 +87,10 @@ impl CachedAttention for Tape {
                 found: "another table's cache".into(),
             })?;
             let segments = &mut own.layers[layer];
-            TapeCache::cut(segments, own.len)?;
+            TapeCache::cut(segments, own.filled.len())?;
             let new = |t: &Tensor| t.rows(b..b + 1)?.reshape(&[queries, kv_heads, head_dim]);
             segments.push(Segment { k: new(k)?, v: new(v)?, len: queries });
-            lens.push(own.len);
+            lens.push(own.filled.len());
             keys.push(segments.iter().map(|s| s.k.clone()).collect::<Vec<_>>());
             values.push(segments.iter().map(|s| s.v.clone()).collect::<Vec<_>>());
         }

@@ -4,8 +4,8 @@ use half::bf16;
 use super::RUN;
 use crate::{
     cpu::{
-        math::vectorize,
         transpose::{Source, transpose},
+        vectorize,
     },
     quantized::{level, step},
 };
