@@ -5,21 +5,21 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=tools/gpu/gar-gpu
 rm -rf "$out" "$out.tar.xz"
-mkdir -p "$out/bin" "$out/peers"
+mkdir -p "$out/bin"
 
-# The paths of the test binaries are in cargo's messages, one JSON object a line.
-test_binary() { # package, features, test
-  cargo test --release -p "$1" --features "$2" --test "$3" --no-run --message-format=json |
-    python3 -c 'import json, sys
-found = [m["executable"] for m in map(json.loads, sys.stdin) if m.get("executable") and m["target"]["name"] == sys.argv[1]]
-print(found[-1])' "$3"
+# Copies every program that cargo builds for these arguments. Their paths are in its messages, one JSON object a line.
+programs() {
+  cargo "$@" --release --workspace --all-features --message-format=json | python3 -c '
+import json, shutil, sys
+for message in map(json.loads, sys.stdin):
+    if message.get("executable"):
+        shutil.copy(message["executable"], sys.argv[1] + "/" + message["target"]["name"])' "$out/bin"
 }
-cp "$(test_binary gar-kernels cuda,laws gpu)" "$out/bin/laws"
-cp "$(test_binary gar-core cuda cuda)" "$out/bin/golden"
-cargo build --release -p gar-cli --features cuda
-cargo build --release -p gar-kernels --features cuda --example time_kernels
-cargo build --release -p gar-core --features cuda --example time_answer
-cp target/release/gar target/release/examples/time_kernels target/release/examples/time_answer "$out/bin/"
+programs build --bin gar
+programs build --example time_kernels --example time_answer
+programs test --no-run --test gpu --test cuda
+mv "$out/bin/gpu" "$out/bin/laws"
+mv "$out/bin/cuda" "$out/bin/golden"
 strip "$out"/bin/*
 
 cp -r fixtures "$out/fixtures"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs on a machine with an NVIDIA GPU and Python with PyTorch, torchvision, timm and transformers; needs neither Rust nor a network.
-# Unpack what build.sh packed, and: ./run.sh [laws] [kernels] [model] [sanitize]   (all of them by default)
+# Unpack what build.sh packed, and: ./run.sh [laws] [golden] [kernels] [model] [sanitize]   (all of them by default)
+# A part that fails does not keep the next from running; the exit status is 1 where one did.
 #
 # The libraries of CUDA 13 are those that came with PyTorch; other places are named by LD_LIBRARY_PATH.
 set -euo pipefail
@@ -19,24 +20,27 @@ header() {
   python3 -c 'import torch, torchvision; print("torch", torch.__version__, "torchvision", torchvision.__version__)'
 }
 
-laws() { # (a) laws and golden parity
+laws() { # every operation, by the property suites
   bin/laws --nocapture 2>&1 | tee "$results/laws.txt"
+}
+
+golden() { # the whole model, by reference results and beside the CPU
   bin/golden --nocapture 2>&1 | tee "$results/golden.txt"
 }
 
-kernels() { # (b) each kernel beside PyTorch's, on the same card in the same run
+kernels() { # each kernel beside PyTorch's, on the same card in the same run
   bin/time_kernels > "$results/kernels.jsonl"
   python3 peers.py "$results/kernels.jsonl" | tee "$results/kernels.md"
 }
 
-model() { # (c) GAR-1B at full size with random weights: 17 crops, one region
+model() { # GAR-1B at full size with random weights: 17 crops, one region
   [ -d gar-1b ] || bin/gar init --preset gar-1b gar-1b
   python3 peer_model.py --picture picture.png --mask mask.png
   bin/time_answer gar-1b picture.png mask.png cuda:0 256 16 > "$results/model.json"
   python3 peer_model.py --model gar-1b --ours "$results/model.json" --tiles 17 | tee "$results/model.md"
 }
 
-sanitize() { # (d) bad accesses and races
+sanitize() { # bad accesses and races
   # Few cases: the tools slow kernels down by orders of magnitude.
   for tool in memcheck racecheck; do
     GAR_LAW_CASES=2 compute-sanitizer --tool "$tool" --error-exitcode 9 bin/laws --nocapture the_laws_hold \
@@ -45,6 +49,16 @@ sanitize() { # (d) bad accesses and races
 }
 
 header | tee "$results/machine.txt"
-for step in "${@:-laws kernels model sanitize}"; do
-  for part in $step; do "$part"; done
+if [ $# -eq 0 ]; then set -- laws golden kernels model sanitize; fi
+failed=()
+for part in "$@"; do
+  started=$SECONDS
+  # A child of its own, not part of a condition: there `set -e` would not hold.
+  set +e
+  (set -e; "$part")
+  status=$?
+  set -e
+  echo "== $part: status $status after $((SECONDS - started)) s"
+  [ "$status" -eq 0 ] || failed+=("$part")
 done
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
