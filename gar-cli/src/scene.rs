@@ -86,7 +86,7 @@ struct Asked<'a> {
 pub(crate) fn run(args: &SceneArgs, console: &Console) -> Result<()> {
     let size = args.size.into();
     let usual = SceneConfig { shuffle_slots: false, absent_percent: 0, ..SceneConfig::default() };
-    let mut config = SceneConfig { size, clear_panes: args.clear_panes, ..usual };
+    let mut config = SceneConfig { size, clear_percent: if args.clear_panes { 100 } else { 0 }, ..usual };
     if let Some(kind) = args.kind {
         config.kinds = std::array::from_fn(|at| u32::from(at == kind as usize));
     }

@@ -130,7 +130,7 @@ pub struct MiniConfig {
     pub size: usize,
     /// Most regions of a question, at least 1. With 1, the categories that relate regions are left out.
     pub most_regions: usize,
-    /// As [`SceneConfig::clear_panes`].
+    /// Whether all mirrors and screens are [clear](SceneConfig::clear_percent).
     pub clear_panes: bool,
 }
 
@@ -232,7 +232,7 @@ impl MiniBench {
             regions: std::array::from_fn(|at| u32::from(at + 1 == regions)),
             questions: 24,
             absent_percent: 0,
-            clear_panes: self.config.clear_panes,
+            clear_percent: if self.config.clear_panes { 100 } else { 0 },
             ..usual
         };
         SceneGenerator::new(config, self.config.seed, Split::HeldOut)

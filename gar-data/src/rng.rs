@@ -69,6 +69,11 @@ impl Rng {
         self.below(100) < percent
     }
 
+    /// As [`percent`](Self::percent), but draws nothing where the outcome is certain.
+    pub fn chance(&mut self, percent: u32) -> bool {
+        percent >= 100 || (percent > 0 && self.percent(percent))
+    }
+
     /// One of `items`; `None` where there are none.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.below(items.len() as u32) as usize)

@@ -363,11 +363,11 @@ fn usual_color(scene: &Scene, mask: &Mask) -> [u8; 3] {
 
 #[test]
 fn a_clear_pane_shows_things_as_they_are_in_the_room() {
-    let draw = |clear_panes| {
-        let config = SceneConfig { kinds: [0, 0, 1], clear_panes, ..SceneConfig::default() };
+    let draw = |clear_percent| {
+        let config = SceneConfig { kinds: [0, 0, 1], clear_percent, ..SceneConfig::default() };
         SceneGenerator::new(config, 3, Split::Train).unwrap()
     };
-    let (clear, tinted) = (draw(true), draw(false));
+    let (clear, tinted) = (draw(100), draw(0));
     let mut compared = 0;
     for index in 0..600 {
         let (clear, tinted) = (clear.scene(index).unwrap(), tinted.scene(index).unwrap());
@@ -385,6 +385,64 @@ fn a_clear_pane_shows_things_as_they_are_in_the_room() {
         }
     }
     assert!(compared >= 10, "{compared}");
+}
+
+/// Scenes of one kind, 300 of them.
+fn drawn(config: SceneConfig) -> Vec<Scene> {
+    let generator = SceneGenerator::new(config, 3, Split::Train).unwrap();
+    (0..300).map(|index| generator.scene(index).unwrap()).collect()
+}
+
+#[test]
+fn some_panes_are_clear_where_some_are_asked_for() {
+    let config = SceneConfig { kinds: [0, 0, 1], clear_percent: 40, ..SceneConfig::default() };
+    let generator = SceneGenerator::new(config, 3, Split::Train).unwrap();
+    let (mut clear, mut tinted) = (0, 0);
+    for scene in (0..900).map(|index| generator.scene(index).unwrap()) {
+        for object in &scene.objects {
+            let flat = |look: &&Look| (look.material, look.texture) == (Material::Paper, Texture::Plain);
+            let (Some(original), Some(_)) = (object.reflects, object.kind.look().filter(flat)) else { continue };
+            let same = usual_color(&scene, &object.mask) == usual_color(&scene, &scene.objects[original].mask);
+            *(if same { &mut clear } else { &mut tinted }) += 1;
+        }
+    }
+    assert!(clear >= 3 && tinted >= clear, "{clear} clear and {tinted} tinted");
+}
+
+#[test]
+fn pairs_fill_a_room_where_they_are_asked_for() {
+    let rooms = |pairs_percent| {
+        let regions = [0, 0, 0, 0, 1];
+        drawn(SceneConfig { kinds: [1, 0, 0], regions, pairs_percent, ..SceneConfig::default() })
+    };
+    let (mut overlapping, mut regions) = (0, 0);
+    for scene in rooms(100) {
+        assert!(scene.objects.iter().all(|object| matches!(object.kind, Kind::Thing(_))));
+        for slot in scene.regions.slots() {
+            let others = scene.regions.slots().into_iter().filter(|&other| other != slot);
+            let own = scene.object(slot).unwrap();
+            let stands = |relation| others.clone().any(|other| is_seen(relation, own, scene.object(other).unwrap()));
+            match scene.is_in_front(slot) {
+                Some(front) => {
+                    // The other one may be no region.
+                    assert!(!stands(if front { Relation::Behind } else { Relation::InFrontOf }));
+                    assert!(front != own.is_hidden());
+                    overlapping += 1;
+                }
+                // Hardly a touch, or none.
+                None => assert!(!own.is_hidden()),
+            }
+            regions += 1;
+        }
+    }
+    // Three pairs do not always find room; single things then fill up the five.
+    assert!(overlapping * 5 > regions * 3, "{overlapping} of {regions}");
+    let usual = rooms(0)
+        .iter()
+        .flat_map(|scene| scene.regions.slots().into_iter().map(|s| scene.is_in_front(s)))
+        .flatten()
+        .count();
+    assert!(usual * 2 < overlapping, "{usual}");
 }
 
 #[test]
@@ -555,6 +613,8 @@ fn configurations_out_of_range_are_refused() {
         (SceneConfig { prompt_slots: 2, regions: [0, 0, 1, 0, 0], ..usual() }, "regions"),
         (SceneConfig { absent_percent: 101, ..usual() }, "absent_percent"),
         (SceneConfig { choice_percent: 101, ..usual() }, "choice_percent"),
+        (SceneConfig { clear_percent: 101, ..usual() }, "clear_percent"),
+        (SceneConfig { pairs_percent: 101, ..usual() }, "pairs_percent"),
     ] {
         let error = SceneGenerator::new(config, 0, Split::Train).unwrap_err();
         assert!(error.to_string().starts_with(&format!("{key}: expected ")), "{error}");

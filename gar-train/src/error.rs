@@ -74,6 +74,14 @@ pub enum Error {
         /// The weight that is missing.
         name: String,
     },
+    /// A fact that is not to be learnt is none of those there are.
+    #[error("probes.without: expected names among {known:?}, found {name:?}")]
+    NoFact {
+        /// The name.
+        name: String,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
     /// A probe is to read a layer that the decoder does not have.
     #[error("probes: expected a layer from 1 to {layers}, found {layer}")]
     NoLayer {

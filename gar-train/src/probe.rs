@@ -95,7 +95,7 @@ pub struct Choice {
 }
 
 /// How probes take part in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeConfig {
     /// Weight of each probe's mean loss beside the mean loss of the answers; 0 for no probes.
@@ -106,6 +106,8 @@ pub struct ProbeConfig {
     pub states: bool,
     /// Behind which layers of the decoder they are.
     pub behind: Layers,
+    /// Names of facts that are not learnt. Default: none, all are learnt.
+    pub without: Vec<String>,
 }
 
 /// The layer, counted from 1, behind which each probe reads the decoder's states; the last where none is named.
@@ -137,7 +139,7 @@ impl ProbeConfig {
 
 impl Default for ProbeConfig {
     fn default() -> Self {
-        Self { weight: 0.0, alone: 0, states: true, behind: Layers::default() }
+        Self { weight: 0.0, alone: 0, states: true, behind: Layers::default(), without: Vec::new() }
     }
 }
 
@@ -164,7 +166,9 @@ pub type Tallies = BTreeMap<String, Tally>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probes {
     pub(crate) heads: Heads,
-    pub(crate) slots: usize,
+    /// Which of the facts are learnt.
+    learnt: Vec<bool>,
+    slots: usize,
 }
 
 /// Decoder states, and which of them belong to whom.
@@ -181,15 +185,29 @@ pub(crate) fn is_probe(name: &str) -> bool {
 }
 
 impl Probes {
+    /// Those of a run, for a model of so many slots.
+    pub(crate) fn new(heads: Heads, slots: usize, config: &ProbeConfig) -> Result<Self> {
+        let known = |name: &String| heads.facts.iter().any(|head| head.name == name);
+        if let Some(name) = config.without.iter().find(|name| !known(name)) {
+            return Err(Error::NoFact {
+                name: name.clone(),
+                known: heads.facts.iter().map(|head| head.name).collect(),
+            });
+        }
+        let learnt = heads.facts.iter().map(|head| config.without.iter().all(|name| head.name != name)).collect();
+        Ok(Self { heads, learnt, slots })
+    }
+
     /// Every weight, by name: `width` is D. They begin at zero, as the weights of a linear classifier may.
     pub(crate) fn weights(&self, width: usize, states: bool) -> Result<Vec<(String, Tensor)>> {
         let zeros = |probe: &str, head: &str, classes: usize| {
             Ok((weight(probe, head), Tensor::from_vec(vec![0.0_f32; classes * width], &[classes, width])?))
         };
-        let (facts, claims) = (self.heads.facts.as_slice(), self.heads.claims.as_slice());
-        let mut probes = vec![("crops", facts)];
+        let facts = self.heads.facts.iter().zip(&self.learnt).filter_map(|(head, learnt)| learnt.then_some(head));
+        let (facts, claims): (Vec<&Head>, Vec<&Head>) = (facts.collect(), self.heads.claims.iter().collect());
+        let mut probes = vec![("crops", &facts)];
         if states {
-            probes.extend([("names", facts), (ASKED, claims), (STATED, claims)]);
+            probes.extend([("names", &facts), (ASKED, &claims), (STATED, &claims)]);
         }
         let known = probes.into_iter();
         let known = known.flat_map(|(probe, heads)| heads.iter().map(move |h| zeros(probe, h.name, h.classes)));
@@ -302,8 +320,8 @@ impl<'a> Prober<'a> {
 
     /// Each head learns the facts of its kind from the rows of their regions.
     fn learn_facts(&mut self, probe: &str, states: &States) -> Result<()> {
-        let facts = self.facts;
-        let class = |slot, head| facts.iter().find(|f| (f.head, f.slot) == (head, slot)).map(|fact| fact.class);
+        let facts = self.facts.iter().filter(|fact| self.probes.learnt.get(fact.head) == Some(&true));
+        let class = |slot, head| facts.clone().find(|f| (f.head, f.slot) == (head, slot)).map(|fact| fact.class);
         self.learn_each(probe, &self.probes.heads.facts, states, class)
     }
 

@@ -20,7 +20,7 @@ const FROM_LEFT: Head = head("from-left", CELLS);
 const FROM_RIGHT: Head = head("from-right", CELLS);
 
 /// What is known of a region, in the order of [`classes`].
-const FACTS: [Head; 12] = [
+const FACTS: [Head; 13] = [
     COLOR,
     // And a table and a box.
     head("shape", Shape::ALL.len() + 2),
@@ -35,6 +35,8 @@ const FACTS: [Head; 12] = [
     FROM_RIGHT,
     // Whether something covers a part of it.
     head("hidden", 2),
+    // Of two things that overlap, whether it is the one behind or the one in front.
+    head("front", 2),
 ];
 
 /// What options claim, and whom it may be about, as an index of the question's slots.
@@ -76,8 +78,10 @@ pub struct ScenesConfig {
     pub choice_percent: Option<u32>,
     /// Names of categories to ask about more often, as [`SceneConfig::again`].
     pub again: Vec<String>,
-    /// Whether only the frame of a mirror or screen tells what is shown in it, as [`SceneConfig::clear_panes`].
-    pub clear_panes: bool,
+    /// How many of a hundred mirrors and screens only their frame betrays, as [`SceneConfig::clear_percent`].
+    pub clear_percent: Option<u32>,
+    /// How many of a hundred rooms hold nothing but things in front of others, as [`SceneConfig::pairs_percent`].
+    pub pairs_percent: Option<u32>,
 }
 
 /// An endless stream of drawn scenes.
@@ -107,7 +111,8 @@ impl DrawnScenes {
             questions: config.questions.unwrap_or(usual.questions),
             choice_percent: config.choice_percent.unwrap_or(usual.choice_percent),
             again,
-            clear_panes: config.clear_panes,
+            clear_percent: config.clear_percent.unwrap_or(usual.clear_percent),
+            pairs_percent: config.pairs_percent.unwrap_or(usual.pairs_percent),
             prompt_slots: model.config().prompt_slots,
             ..usual
         };
@@ -174,14 +179,14 @@ fn facts(scene: &Scene) -> Vec<Fact> {
     let slots = scene.regions.slots();
     let each = slots.iter().filter_map(|&slot| Some((slot, scene.object(slot)?)));
     each.flat_map(|(slot, object)| {
-        let classes = classes(object, side);
+        let classes = classes(object, side, scene.is_in_front(slot));
         FACTS.iter().enumerate().filter_map(move |(head, _)| Some(Fact { slot, head, class: classes[head]? as u32 }))
     })
     .collect()
 }
 
 /// The class of an object by each of [`FACTS`], where it has one.
-fn classes(object: &Object, side: usize) -> [Option<usize>; FACTS.len()] {
+fn classes(object: &Object, side: usize, front: Option<bool>) -> [Option<usize>; FACTS.len()] {
     let look = object.kind.look();
     let shape = match object.kind {
         Kind::Thing(look) => look.shape.index(),
@@ -204,6 +209,7 @@ fn classes(object: &Object, side: usize) -> [Option<usize>; FACTS.len()] {
         cell.map(|c| c.column),
         cell.map(|c| c.columns - 1 - c.column),
         Some(usize::from(object.is_hidden())),
+        front.map(usize::from),
     ]
 }
 

@@ -98,11 +98,11 @@ impl Trainer {
     /// called before the first step and before [`resume`](Self::resume).
     ///
     /// # Errors
-    /// What a tensor refuses.
+    /// [`Error::NoFact`]; what a tensor refuses.
     pub fn with_probes(mut self, heads: Heads) -> Result<Self> {
         if self.config.probes.weight > 0.0 && !heads.facts.is_empty() {
             let config = self.model.config();
-            self.probes = Probes { heads, slots: config.prompt_slots };
+            self.probes = Probes::new(heads, config.prompt_slots, &self.config.probes)?;
             let weights = self.probes.weights(config.decoder_width, self.config.probes.states)?;
             self.parameters.add(weights);
             let lengths: Vec<usize> = self.parameters.trained().map(|(_, t)| t.len()).collect();
@@ -248,7 +248,7 @@ impl Trainer {
     /// The loss of a sample with that of its probes. Only the answers' part is told.
     fn loss(&self, model: &GarModel, tape: &Tape, sample: &Sample, step: u64) -> Result<(Loss, Tallies)> {
         let scene = model.scene(&sample.image, &sample.regions)?;
-        let (config, probed) = (self.config.probes, !self.probes.heads.facts.is_empty());
+        let (config, probed) = (&self.config.probes, !self.probes.heads.facts.is_empty());
         let mut prober = Prober::new(&self.probes, &self.parameters, model.kernels(), tape, &sample.facts);
         if probed {
             prober.crops(&scene)?;

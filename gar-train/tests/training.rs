@@ -284,7 +284,7 @@ fn place_is(place: usize) -> Vec<Answer> {
 fn probes_learn_beside_the_answers_and_are_not_exported() {
     let out = tempfile::tempdir().unwrap();
     let probes = ProbeConfig { weight: 1.0, alone: 2, ..ProbeConfig::default() };
-    let begin = || trainer(RunConfig { probes, ..config(30) }).with_probes(Known.heads()).unwrap();
+    let begin = || trainer(RunConfig { probes: probes.clone(), ..config(30) }).with_probes(Known.heads()).unwrap();
     let mut reports = Vec::new();
     let mut trainer = begin();
     let mut note = |_: &mut Trainer, report: &StepReport| {
@@ -358,6 +358,40 @@ fn probes_read_behind_the_layers_that_are_named() {
         let error = run(named(layer)).unwrap_err();
         assert!(error.to_string().contains(&format!("1 to {layers}, found {layer}")), "{error}");
     }
+}
+
+#[test]
+fn facts_that_are_left_out_change_nothing() {
+    /// Facts of a second kind beside the first.
+    struct More;
+    impl Samples for More {
+        fn sample(&self, position: u64) -> Result<Sample> {
+            let sample = Known.sample(position)?;
+            let more = sample.facts.iter().map(|fact| Fact { head: 1, class: 0, ..*fact }).collect::<Vec<_>>();
+            Ok(Sample { facts: sample.facts.into_iter().chain(more).collect(), ..sample })
+        }
+
+        fn heads(&self) -> Heads {
+            let mut heads = Known.heads();
+            heads.facts.push(Head { name: "more", classes: 2 });
+            heads
+        }
+    }
+    let begin = |samples: &dyn Samples, without: &[&str]| {
+        let without = without.iter().map(|&name| name.to_owned()).collect();
+        let probes = ProbeConfig { weight: 1.0, without, ..ProbeConfig::default() };
+        trainer(RunConfig { probes, ..config(3) }).with_probes(samples.heads())
+    };
+    let run = |samples: &dyn Samples, without: &[&str]| {
+        let mut trainer = begin(samples, without).unwrap();
+        (0..3).for_each(|_| drop(trainer.step(samples).unwrap()));
+        trainer.parameters().trained().map(|(name, t)| (name.to_owned(), t.to_f32_vec().unwrap())).collect::<Vec<_>>()
+    };
+    let plain = run(&Known, &[]);
+    assert!(run(&More, &["more"]) == plain, "as if there were none");
+    assert!(run(&More, &[]).len() > plain.len());
+    let error = begin(&More, &["mroe"]).err().unwrap().to_string();
+    assert!(error.contains("[\"place\", \"more\"], found \"mroe\""), "{error}");
 }
 
 #[test]

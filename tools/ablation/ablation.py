@@ -5,8 +5,8 @@
 Mirrors and screens have clear panes (`gar scene --clear-panes`): what is a reflection shows in what is around it alone, as with
 most of GAR-Bench's.
 
-As the paper's models begin with one trained tower, so do these: the tower of gar-mini's first run, which has seen whole
-pictures, then single objects enlarged. Behind it every model of a seed has the same fresh decoder and the same scenes of one or
+As the paper's models begin with one trained tower, so do these: a tower as gar-mini's, which has seen whole pictures, then
+single objects enlarged. Behind it every model of a seed has the same fresh decoder and the same scenes of one or
 two regions; only `region_encoding` differs. For `--alone` steps the tower gets used to its encoding, for `--steps` the decoder
 learns behind it. What is done already is not done again, so an interrupted ablation goes on. Means over seeds stand with
 95 % intervals (Student's t).
@@ -39,7 +39,7 @@ freeze = ["decoder"]
 [run.scenes]
 kinds = {kinds}
 regions = {regions}
-clear_panes = {clear_panes}
+clear_percent = {clear_percent}
 questions = 1
 [run.probes]
 weight = 1.0
@@ -52,11 +52,11 @@ warmup = {warmup}
 hold = {hold}
 """
 # How a tower gets used to an encoding.
-OWN = {"kinds": [37, 35, 28], "regions": [0, 1, 0, 0, 0], "clear_panes": "true", "lr": "1e-3", "warmup": 0.1, "hold": 0.5}
-# gar-mini's first run, on regions of whole pictures with tinted panes; then the same tower on crops of single regions.
+OWN = {"kinds": [37, 35, 28], "regions": [0, 1, 0, 0, 0], "clear_percent": 100, "lr": "1e-3", "warmup": 0.1, "hold": 0.5}
+# As gar-mini's first run, but with tinted panes alone; then the same tower on crops of single regions.
 TOWER = {
     "whole": ("replay", 'model = "model"\nout = "whole"\nfresh = 1\nseed = 1\n[scenes]\n'
-              + ALONE.format(steps=16000, kinds=[45, 25, 30], regions=[5, 5, 10, 20, 60], clear_panes="false", lr="2e-3",
+              + ALONE.format(steps=16000, kinds=[45, 25, 30], regions=[5, 5, 10, 20, 60], clear_percent=0, lr="2e-3",
                              warmup=0.0125, hold=0.6)),
     "crops": ("local", 'model = "whole/model"\nout = "crops"\nseed = 2\n[scenes]\n'
               + ALONE.format(steps=1000, **OWN)),
@@ -70,7 +70,7 @@ seed = {seed}
 [scenes]
 kinds = [37, 35, 28]
 regions = [1, 2, 0, 0, 0]
-clear_panes = true
+clear_percent = 100
 questions = 10
 choice_percent = 75
 again = ["ordering", "ordering", "relation", "mirror"]

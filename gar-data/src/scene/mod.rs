@@ -67,10 +67,13 @@ pub struct SceneConfig {
     pub again: Vec<Category>,
     /// How many of a hundred scenes with several regions ask about a slot that is empty. Default: 5, as in the paper.
     pub absent_percent: u32,
-    /// Whether mirrors and screens show things on the room's own wall, as they look in the room. Then only the frame around
-    /// a thing tells that it is not there; otherwise a pane has its own colour, which a crop of the thing shows too.
-    /// Default: no.
-    pub clear_panes: bool,
+    /// How many of a hundred mirrors and screens show things on the room's own wall, as they look in the room. There only
+    /// the frame around a thing tells that it is not real; any other pane has its own colour, which a crop of the thing
+    /// shows too. Default: none.
+    pub clear_percent: u32,
+    /// How many of a hundred rooms hold nothing but pairs of things, one in front of the other, up to three; any other room
+    /// has one such pair at most. Default: none.
+    pub pairs_percent: u32,
 }
 
 impl Default for SceneConfig {
@@ -85,7 +88,8 @@ impl Default for SceneConfig {
             choice_percent: 60,
             again: Vec::new(),
             absent_percent: 5,
-            clear_panes: false,
+            clear_percent: 0,
+            pairs_percent: 0,
         }
     }
 }
@@ -168,6 +172,15 @@ impl Scene {
         Some(relation::relate(&self.objects, self.index(subject)?, self.index(object)?, unit))
     }
 
+    /// Whether the object in a slot stands in front of another, or behind one; `None` where neither is so, or both.
+    pub fn is_in_front(&self, slot: usize) -> Option<bool> {
+        let (own, unit) = (self.index(slot)?, self.image.width() as f32 / layout::SIDE);
+        let others = (0..self.objects.len()).filter(|&other| other != own);
+        let known: Vec<Relations> = others.map(|other| relation::relate(&self.objects, own, other, unit)).collect();
+        let [front, behind] = [Relation::InFrontOf, Relation::Behind].map(|r| known.iter().any(|k| k.holds(r)));
+        (front != behind).then_some(front)
+    }
+
     fn index(&self, slot: usize) -> Option<usize> {
         let at = self.regions.iter().position(|region| region.slot() == slot)?;
         self.shown.get(at).copied()
@@ -207,7 +220,12 @@ impl SceneGenerator {
                 format!("{:?}", config.regions),
             );
         }
-        for (key, percent) in [("choice_percent", config.choice_percent), ("absent_percent", config.absent_percent)] {
+        for (key, percent) in [
+            ("choice_percent", config.choice_percent),
+            ("absent_percent", config.absent_percent),
+            ("clear_percent", config.clear_percent),
+            ("pairs_percent", config.pairs_percent),
+        ] {
             if percent > 100 {
                 return refuse(key, "0 to 100", percent.to_string());
             }

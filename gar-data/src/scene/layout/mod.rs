@@ -46,7 +46,7 @@ pub(crate) struct Plan {
 /// Plans a scene with room for `wanted` regions.
 pub(crate) fn plan(kind: SceneKind, wanted: usize, config: &SceneConfig, rng: &mut Rng) -> Plan {
     match kind {
-        SceneKind::Room => room::plan(wanted, rng),
+        SceneKind::Room => room::plan(wanted, config, rng),
         SceneKind::Grid => grid::plan(wanted, rng),
         SceneKind::Reflection => reflection::plan(wanted, config, rng),
     }

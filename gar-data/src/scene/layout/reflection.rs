@@ -135,5 +135,7 @@ fn window(nature: Nature, pane: [f32; 4], config: &SceneConfig, rng: &mut Rng) -
         let glow = rng.range(0.0, 0.12);
         ([0.10, 0.10, 0.12], [0.13 + glow, 0.16 + glow, 0.24 + glow], [0.22 + glow, 0.28 + glow, 0.36 + glow])
     };
-    Window { nature, clear: config.clear_panes, pane, rim: RIM, rim_color, top_color, bottom_color }
+    // Scenes whose panes are all clear, or all tinted, are alike in everything else.
+    let clear = rng.chance(config.clear_percent);
+    Window { nature, clear, pane, rim: RIM, rim_color, top_color, bottom_color }
 }

@@ -2,24 +2,31 @@
 
 use super::{Claims, Plan, SIDE, furniture, look, scatter, thing};
 use crate::rng::Rng;
+use crate::scene::SceneConfig;
 use crate::scene::attributes::{Look, Size};
 use crate::scene::item::{Item, Kind};
 
-pub(super) fn plan(wanted: usize, rng: &mut Rng) -> Plan {
+pub(super) fn plan(wanted: usize, config: &SceneConfig, rng: &mut Rng) -> Plan {
     let horizon = if rng.percent(25) { SIDE } else { rng.range(58.0, 86.0) };
     let mut claims = Claims::default();
     let mut items = Vec::new();
-    if rng.percent(45) {
-        table(&mut items, &mut claims, rng);
-    }
-    if rng.percent(45) {
-        filled_box(&mut items, &mut claims, rng);
-    }
-    if rng.percent(60) {
-        pair(&mut items, &mut claims, rng);
+    let pairs = rng.chance(config.pairs_percent);
+    if pairs {
+        (0..3).for_each(|_| pair(&mut items, &mut claims, rng));
+    } else {
+        if rng.percent(45) {
+            table(&mut items, &mut claims, rng);
+        }
+        if rng.percent(45) {
+            filled_box(&mut items, &mut claims, rng);
+        }
+        if rng.percent(60) {
+            pair(&mut items, &mut claims, rng);
+        }
     }
     let missing = (wanted as u32).saturating_sub(items.len() as u32);
-    for _ in 0..rng.between(2, 4).max(missing + 1) {
+    let alone = if pairs { missing } else { rng.between(2, 4).max(missing + 1) };
+    for _ in 0..alone {
         let mut item = thing(look(rng), rng);
         if scatter(&mut item, &mut claims, rng) {
             items.push(item);
