@@ -43,9 +43,9 @@ fn every_word_is_known_and_every_answer_comes_back() {
 fn facts_are_those_of_the_scenes() {
     let (_, scenes) = scenes(&ScenesConfig::default());
     let heads = scenes.heads().facts;
-    let color = heads.iter().position(|head| head.name == "color").unwrap();
+    let [color, front] = ["color", "front"].map(|name| heads.iter().position(|head| head.name == name).unwrap());
     let generator = SceneGenerator::new(SceneConfig::default(), 3, Split::Train).unwrap();
-    let mut colors = 0;
+    let (mut colors, mut in_front) = (0, 0);
     for position in 0..50 {
         let (sample, scene) = (scenes.sample(position).unwrap(), generator.scene(position).unwrap());
         assert_eq!(sample.regions.slots(), scene.regions.slots());
@@ -55,8 +55,13 @@ fn facts_are_those_of_the_scenes() {
             assert_eq!(fact.class as usize, look.color.index());
             colors += 1;
         }
+        for slot in scene.regions.slots() {
+            let found = sample.facts.iter().find(|fact| (fact.head, fact.slot) == (front, slot));
+            assert_eq!(found.map(|fact| fact.class == 1), scene.is_in_front(slot));
+            in_front += usize::from(found.is_some());
+        }
     }
-    assert!(colors > 50);
+    assert!(colors > 50 && in_front > 10, "{colors}, {in_front}");
 }
 
 #[test]
