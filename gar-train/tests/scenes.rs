@@ -46,7 +46,7 @@ fn facts_are_those_of_the_scenes() {
     let [color, front] = ["color", "front"].map(|name| heads.iter().position(|head| head.name == name).unwrap());
     let generator = SceneGenerator::new(SceneConfig::default(), 3, Split::Train).unwrap();
     let (mut colors, mut in_front) = (0, 0);
-    for position in 0..50 {
+    for position in 0..150 {
         let (sample, scene) = (scenes.sample(position).unwrap(), generator.scene(position).unwrap());
         assert_eq!(sample.regions.slots(), scene.regions.slots());
         assert!(sample.facts.iter().all(|fact| (fact.class as usize) < heads[fact.head].classes));
