@@ -64,7 +64,7 @@ fn gar_mini_describes_the_scene_of_the_readme() {
 }
 
 /// What the card says gar-mini knows, on other held-out scenes than the card's. 40 questions of each category: the bounds lie
-/// three standard deviations below the card's scores, or three wrong answers below where there are none to reckon with.
+/// at most three standard deviations below the card's scores, or three wrong answers below where there are none to reckon with.
 #[test]
 fn gar_mini_tells_looks_places_and_relations() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gar"));
@@ -73,7 +73,7 @@ fn gar_mini_tells_looks_places_and_relations() {
     let found: Value = serde_json::from_str(done(&output)).unwrap();
     let score = |table: &str, row: &str| found[table][row]["score"].as_f64().unwrap();
     let looks = [("color", 92.0), ("shape", 92.0), ("texture", 92.0), ("material", 92.0)];
-    let others = [("position", 92.0), ("non-entity", 92.0), ("relation", 80.0), ("simple caption", 90.0)];
+    let others = [("position", 92.0), ("non-entity", 92.0), ("relation", 90.0), ("simple caption", 90.0)];
     let captions = [("detailed caption", 87.0)];
     let parts = [("color", 92.0), ("shape", 92.0), ("texture", 92.0), ("material", 92.0), ("relation", 90.0)];
     let tables =

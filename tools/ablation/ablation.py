@@ -6,10 +6,10 @@ Mirrors and screens have clear panes (`gar scene --clear-panes`): what is a refl
 most of GAR-Bench's.
 
 As the paper's models begin with one trained tower, so do these: a tower as gar-mini's, which has seen whole pictures, then
-single objects enlarged. Behind it every model of a seed has the same fresh decoder and the same scenes of one or
-two regions; only `region_encoding` differs. For `--alone` steps the tower gets used to its encoding, for `--steps` the decoder
-learns behind it. What is done already is not done again, so an interrupted ablation goes on. Means over seeds stand with
-95 % intervals (Student's t).
+single objects enlarged. Behind it every model of a seed has the same fresh decoder and the same scenes of one or two regions;
+only `region_encoding` differs. For `--alone` steps the tower gets used to its encoding, for `--steps` the decoder learns behind
+it. What is done already is not done again, so an interrupted ablation goes on. Means over seeds stand with 95 % intervals
+(Student's t).
 """
 
 import argparse

@@ -128,7 +128,7 @@ def main():
     if args.check:
         found = time_peer(args.model, tiles=2, prompt_tokens=40, steps=4, device="cpu")
         print("runs: " + ", ".join(found))
-        return
+        sys.exit(0 if {"vision", "prefill", "decode, eager"} <= found.keys() else 1)
     ours = json.loads(args.ours.read_text())
     tokens = ours["prompt_tokens"]
     per_token = ours["decode"] / max(ours["new_tokens"] - 1, 1)

@@ -71,8 +71,8 @@ pub struct SceneConfig {
     /// the frame around a thing tells that it is not real; any other pane has its own colour, which a crop of the thing
     /// shows too. Default: none.
     pub clear_percent: u32,
-    /// How many of a hundred rooms hold nothing but pairs of things, one in front of the other, up to three; any other room
-    /// has one such pair at most. Default: none.
+    /// How many of a hundred rooms hold up to three pairs of things, one in front of the other, and else only what is missing of
+    /// the regions; any other room has one such pair at most. Default: none.
     pub pairs_percent: u32,
 }
 
