@@ -91,7 +91,7 @@ impl Tokenizer {
 
     /// The token with this id as the vocabulary writes it: for byte-level BPE in its printable alphabet.
     pub fn token_of(&self, id: u32) -> Result<String> {
-        self.inner.id_to_token(id).ok_or(Error::UnknownId { id, vocabulary: self.vocabulary() })
+        self.inner.id_to_token(id).ok_or_else(|| Error::UnknownId { id, vocabulary: self.vocabulary() })
     }
 
     /// How many tokens there are, added ones included.

@@ -1,6 +1,8 @@
 //! The Perception Encoder (Bolya et al., 2025): a vision transformer with learned and rotary positions.
 
-use gar_kernels::ops::{Activation, AttentionSpec, Epilogue, Mask, NormKind, NormSpec, Pairing, PatchSpec, RotarySpec};
+use gar_kernels::ops::{
+    Activation, AttentionSpec, Epilogue, Mask, NormKind, NormSpec, Pairing, PatchSpec, Projection, RotarySpec,
+};
 use gar_kernels::{Kernels, Tensor, Weights};
 
 use crate::{PerceptionConfig, Result, RotaryConfig, TowerSpec, VisionTower};
@@ -198,10 +200,10 @@ impl PerceptionEncoder {
     fn attention(&self, k: &Kernels, block: &Block, x: &Tensor) -> Result<Tensor> {
         let [count, tokens, width] = x.dims("vision tower", "tokens")?;
         let (heads, head_dim) = (self.config.heads, self.config.head_dim());
-        let split = |linear: &Linear| -> Result<Tensor> {
-            Ok(linear.forward(k, x, Activation::Identity)?.reshape(&[count, tokens, heads, head_dim])?)
-        };
-        let [mut query, mut key, value] = [split(&block.qkv[0])?, split(&block.qkv[1])?, split(&block.qkv[2])?];
+        let projections = block.qkv.each_ref().map(|linear| linear.projection(Activation::Identity));
+        let split = |t: Tensor| t.reshape(&[count, tokens, heads, head_dim]);
+        let [query, key, value] = k.matmul.matmuls_of(x, projections)?;
+        let (mut query, mut key, value) = (split(query)?, split(key)?, split(value)?);
         if let Some([cos, sin]) = &self.rotary {
             let start = vec![0; count];
             let spec = RotarySpec { cos, sin, start: &start, pairing: Pairing::Interleaved };
@@ -257,9 +259,14 @@ impl LayerNorm {
 }
 
 impl Linear {
-    fn forward(&self, k: &Kernels, x: &Tensor, activation: Activation) -> Result<Tensor> {
+    fn projection(&self, activation: Activation) -> Projection<'_> {
         let epilogue = Epilogue { bias: self.bias.as_ref(), activation, ..Epilogue::default() };
-        Ok(k.matmul.matmul(x, &self.weight, epilogue)?)
+        Projection { w: &self.weight, epilogue }
+    }
+
+    fn forward(&self, k: &Kernels, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        let Projection { w, epilogue } = self.projection(activation);
+        Ok(k.matmul.matmul(x, w, epilogue)?)
     }
 
     /// `residual + scale ⊙ (x · wᵀ + bias)`.

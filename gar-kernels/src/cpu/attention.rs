@@ -20,16 +20,20 @@
 //!
 //! Alone, before the maxima came first, 42 % of its time were products, at 85 % of what the CPU does, 26 % the softmax, 7 % packing
 //! keys and values.
+use std::{marker::PhantomData, ops::Range};
+
 use rayon::prelude::*;
 
 use super::{
     Cpu, activation,
-    dot::{FloatDot, FloatWork},
+    dot::{Dot, FloatDot, FloatWork},
     key_block::{BLOCK, Block, Heads},
     math,
     panels::{Matrix, Rows},
-    product::{height, strip},
-    result, vectorize,
+    prefetch::{LINE, prefetch, prefetch_line},
+    result,
+    softmax::{LANES, Running, Scores},
+    strip::{height, strip},
 };
 use crate::{
     Result, Tensor,
@@ -99,83 +103,121 @@ pub(super) fn attend<'a, D: FloatDot>(
     block: impl Fn(usize, usize) -> Option<&'a Block> + Sync,
     out: &mut [f32],
 ) {
-    let AttentionDims { batch, queries, heads, kv_heads, head_dim, .. } = dims;
+    let AttentionDims { batch, queries, heads, kv_heads, head_dim: d, .. } = dims;
     if out.is_empty() {
         return;
     }
     let group = heads / kv_heads;
-    let step = (ROWS / group).max(1);
-    let sequence = queries * heads * head_dim;
+    let step = (ROWS / group).clamp(1, queries);
+    let sequence = queries * heads * d;
     let parts = queries.div_ceil(step);
+    let places = Places::new(out);
+    // Where queries of one sequence and key/value head lie, one range for each query.
+    let rows = |b: usize, kv_head: usize, queries: Range<usize>| {
+        queries.map(move |l| b * sequence + (l * heads + kv_head * group) * d).map(move |at| at..at + group * d)
+    };
     // Parts of one head follow each other, so that its keys and values stay in the cache.
-    let results: Vec<Vec<f32>> = (0..batch * kv_heads * parts)
-        .into_par_iter()
-        .map(|task| {
+    let tasks = (0..batch * kv_heads * parts).into_par_iter();
+    tasks.for_each_init(
+        || Scratch::<D>::new(step * group, d),
+        |scratch, task| {
             let (b, kv_head, start) = (task / parts / kv_heads, task / parts % kv_heads, task % parts * step);
-            let q = &q[b * sequence..(b + 1) * sequence];
-            let len = (queries - start).min(step);
-            Queries { q, dims, kv_head, start, len, spec: specs[b] }.attend(dot, |i| block(b, i))
-        })
-        .collect();
-    let row = heads * head_dim;
-    let places: Vec<&mut [f32]> = out.chunks_mut(sequence).flat_map(|b| b.chunks_mut(step * row)).collect();
-    places.into_par_iter().enumerate().for_each(|(i, place)| {
-        for kv_head in 0..kv_heads {
-            let result = &results[(i / parts * kv_heads + kv_head) * parts + i % parts];
-            for (row, rows) in place.chunks_exact_mut(row).zip(result.chunks_exact(group * head_dim)) {
-                row[kv_head * group * head_dim..][..rows.len()].copy_from_slice(rows);
+            let (end, next) = ((start + step).min(queries), (start + 2 * step).min(queries));
+            // Rows lie so far apart that the CPU does not see them coming.
+            rows(b, kv_head, start..end).for_each(|row| places.ahead(row));
+            rows(b, kv_head, end..next).for_each(|row| prefetch(&q[row]));
+            let own = Queries {
+                q: &q[b * sequence..(b + 1) * sequence],
+                dims,
+                kv_head,
+                start,
+                len: end - start,
+                spec: specs[b],
+            };
+            own.attend(dot, scratch, |i| block(b, i));
+            for (l, row) in rows(b, kv_head, start..end).enumerate() {
+                // SAFETY: a query and a key/value head belong to one task.
+                let place = unsafe { places.place(row) };
+                scratch.result(l * group..(l + 1) * group, place);
             }
-        }
-    });
+        },
+    );
 }
 
-/// The softmax of one query over the keys so far.
-#[derive(Clone, Copy)]
-struct Running {
-    /// What scores are taken relative to: one that was the largest when it was set.
-    base: f32,
-    /// What sums so far must be multiplied with before the block at hand is added.
-    shrink: f32,
-    /// Σ e^(score − base).
-    sum: f32,
+/// A result that tasks write to side by side.
+struct Places<'a> {
+    at: *mut f32,
+    len: usize,
+    result: PhantomData<&'a mut [f32]>,
 }
 
-/// How far scores may rise above their base before it is moved, and sums with it. Most blocks then leave sums as they are; no
-/// share overflows, and none loses a digit.
-const RISE: f32 = 8.0;
+// SAFETY: writing to it is left to the callers of `place`, who vouch that no two write to one number.
+unsafe impl Sync for Places<'_> {}
 
-impl Default for Running {
-    fn default() -> Self {
-        Self { base: f32::NEG_INFINITY, shrink: 1.0, sum: 0.0 }
+impl<'a> Places<'a> {
+    fn new(result: &'a mut [f32]) -> Self {
+        Self { at: result.as_mut_ptr(), len: result.len(), result: PhantomData }
+    }
+
+    /// Brings some of its numbers near, which neither reads nor writes them.
+    fn ahead(&self, range: Range<usize>) {
+        range.step_by(LINE).for_each(|line| prefetch_line(self.at.wrapping_add(line)));
+    }
+
+    /// Some of its numbers.
+    ///
+    /// # Safety
+    /// Nothing else reads or writes them as long as they are held.
+    #[allow(clippy::mut_from_ref, reason = "callers vouch for it")]
+    unsafe fn place(&self, range: Range<usize>) -> &mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
+        // SAFETY: inside the result, which is borrowed as long as this; callers vouch that nobody else has it.
+        unsafe { std::slice::from_raw_parts_mut(self.at.add(range.start), range.len()) }
     }
 }
 
-impl Running {
-    /// Takes note of the scores of a further block, of which `seen` count.
-    #[inline(always)]
-    fn meet(&mut self, scores: &mut [f32], seen: usize) {
-        scores[seen..].fill(f32::NEG_INFINITY);
-        let top = math::max(scores);
-        self.shrink = 1.0;
-        if top > self.base + RISE {
-            self.shrink = math::exp(self.base - top);
-            self.base = top;
+/// Memory of one task after the other.
+struct Scratch<D: Dot> {
+    height: usize,
+    /// Entries of a head.
+    d: usize,
+    /// Queries times the scale, [rows, d].
+    scaled: Vec<f32>,
+    /// The same, in tiles.
+    q: Rows<D>,
+    /// Of one tile and block.
+    scores: Vec<f32>,
+    shares: Rows<D>,
+    running: Vec<Running>,
+    /// Values times shares, [tiles · height, width].
+    sums: Vec<f32>,
+    /// `d`, rounded up to whole panels.
+    width: usize,
+}
+
+impl<D: Dot> Scratch<D> {
+    /// For tasks of up to `rows` rows, heads of `d` entries.
+    fn new(rows: usize, d: usize) -> Self {
+        let (height, width) = (height::<D>(rows), d.next_multiple_of(D::PANEL));
+        Self {
+            height,
+            d,
+            scaled: Vec::with_capacity(rows * d),
+            q: Rows::zeroed(rows, d, height),
+            scores: vec![0.0; height * BLOCK],
+            shares: Rows::zeroed(height, BLOCK, height),
+            running: Vec::with_capacity(rows),
+            sums: vec![0.0; rows.next_multiple_of(height) * width],
+            width,
         }
     }
 
-    /// Turns the block's scores into shares e^(score − base), and scales the values summed so far to a new base.
-    #[inline(always)]
-    fn share(&mut self, scores: &mut [f32], out: &mut [f32]) {
-        let Self { base, shrink, .. } = *self;
-        if base == f32::NEG_INFINITY {
-            scores.fill(0.0);
-            return;
+    /// The attended values of some rows [rows, d].
+    fn result(&self, rows: Range<usize>, to: &mut [f32]) {
+        let sums = self.sums.chunks_exact(self.width.max(1)).zip(&self.running);
+        for ((sums, running), to) in sums.skip(rows.start).zip(to.chunks_exact_mut(self.d.max(1))) {
+            math::scaled(to, sums, running.inverse());
         }
-        if shrink != 1.0 {
-            self.sum *= shrink;
-            out.iter_mut().for_each(|o| *o *= shrink);
-        }
-        self.sum += math::exp_shifted(scores, base);
     }
 }
 
@@ -192,66 +234,46 @@ struct Queries<'a> {
 }
 
 impl Queries<'_> {
-    /// The attended values [len, group, d].
-    fn attend<'b, D: FloatDot>(&self, dot: D, block: impl Fn(usize) -> Option<&'b Block>) -> Vec<f32> {
-        let AttentionDims { heads, kv_heads, head_dim: d, .. } = self.dims;
-        let (group, own) = (heads / kv_heads, Heads { count: kv_heads, dim: d });
+    /// Leaves what [`Scratch::result`] needs, [len, group] rows.
+    fn attend<'b, D: FloatDot>(&self, dot: D, scratch: &mut Scratch<D>, block: impl Fn(usize) -> Option<&'b Block>) {
+        let AttentionDims { heads, kv_heads, .. } = self.dims;
+        let (group, own) = (heads / kv_heads, Heads { count: kv_heads, dim: scratch.d });
         let rows = self.len * group;
-        let height = height::<D>(rows);
-        let tiles = rows.div_ceil(height);
-        let (depth, width) = (d.div_ceil(D::GROUP), d.next_multiple_of(D::PANEL));
-        let scaled = Matrix { entries: &self.scaled(group), rows, k: d, transposed: false };
-        let q = Rows::pack(dot, scaled, 0..rows, height);
-        let mut out = vec![0_f32; tiles * height * width];
-        let (mut scores, mut shares) = (vec![0_f32; height * BLOCK], Rows::zeroed(height, BLOCK, height));
-        let mut running = vec![Running::default(); rows];
+        self.scale(group, &mut scratch.scaled);
+        let &mut Scratch { height, d, ref scaled, ref mut q, ref mut scores, ref mut shares, .. } = scratch;
+        let (running, sums, width) = (&mut scratch.running, &mut scratch.sums, scratch.width);
+        q.refill(dot, Matrix { entries: scaled, rows, k: d, transposed: false }, 0..rows);
+        running.clear();
+        running.resize(rows, Running::default());
+        sums.fill(0.0);
+        let depth = d.div_ceil(D::GROUP);
         for i in 0.. {
             // The last query sees the most.
             let positions = self.visible(self.len - 1).saturating_sub(i * BLOCK).min(BLOCK);
             let Some(block) = block(i).filter(|_| positions > 0) else { break };
-            let (keys, values) = (block.keys::<D>(own, self.kv_head, positions), block.values::<D>(own, self.kv_head));
-            // Scores of whole panels.
-            let span = positions.next_multiple_of(D::PANEL);
+            let key_panels = block.keys::<D>(own, self.kv_head, positions);
+            let value_panels = block.values::<D>(own, self.kv_head);
+            let (span, met) = (positions.next_multiple_of(LANES), positions.div_ceil(D::GROUP));
             // Keys, values and all of one tile stay in the level-1 cache.
-            let tiles = out.chunks_exact_mut(height * width).zip(running.chunks_mut(height)).enumerate();
-            for (tile, (out, running)) in tiles {
-                strip(dot, height, q.part(tile, &(0..depth)), keys, depth, &mut scores, BLOCK, false);
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        // All maxima first: the exponentials of a row would wait for its maximum alone.
-                        for (r, (scores, running)) in scores.chunks_exact_mut(BLOCK).zip(&mut *running).enumerate() {
-                            let visible = self.visible((tile * height + r) / group);
-                            running.meet(&mut scores[..span], visible.saturating_sub(i * BLOCK).min(span));
-                        }
-                        let rows = scores.chunks_exact_mut(BLOCK).zip(out.chunks_exact_mut(width));
-                        for ((scores, out), running) in rows.zip(&mut *running) {
-                            running.share(&mut scores[..span], out);
-                        }
-                    },
-                );
-                shares.fill(dot, &scores[..running.len() * BLOCK]);
-                let seen = positions.div_ceil(D::GROUP);
-                strip(dot, height, shares.part(0, &(0..seen)), values, seen, out, width, true);
+            let tiles = sums.chunks_exact_mut(height * width).zip(running.chunks_mut(height));
+            for (tile, (values, running)) in tiles.enumerate() {
+                strip(dot, height, q.part(tile, &(0..depth)), key_panels, depth, scores, BLOCK, false);
+                let mut scored = Scores { scores, stride: BLOCK, span, running, values: &mut *values, width };
+                scored.hide(|r| self.visible((tile * height + r) / group).saturating_sub(i * BLOCK));
+                dot.shares(scored, shares);
+                strip(dot, height, shares.part(0, &(0..met)), value_panels, met, values, width, true);
             }
         }
-        let mut result = Vec::with_capacity(rows * d);
-        for (out, Running { sum, .. }) in out.chunks_exact(width.max(1)).zip(running) {
-            let inverse = if sum > 0.0 { 1.0 / sum } else { 0.0 };
-            result.extend(out[..d].iter().map(|o| o * inverse));
-        }
-        result
     }
 
-    /// The queries times the scale, [len, group, d].
-    fn scaled(&self, group: usize) -> Vec<f32> {
+    /// Writes the queries times the scale, [len, group, d].
+    fn scale(&self, group: usize, to: &mut Vec<f32>) {
         let AttentionDims { heads, head_dim: d, .. } = self.dims;
-        let mut q = Vec::with_capacity(self.len * group * d);
-        for l in self.start..self.start + self.len {
-            let from = (l * heads + self.kv_head * group) * d;
-            q.extend(self.q[from..from + group * d].iter().map(|q| q * self.spec.scale));
+        let own = (self.start..self.start + self.len).map(|l| (l * heads + self.kv_head * group) * d);
+        to.resize(self.len * group * d, 0.0);
+        for (from, to) in own.zip(to.chunks_exact_mut((group * d).max(1))) {
+            math::scaled(to, &self.q[from..], self.spec.scale);
         }
-        q
     }
 
     /// How many keys query `start + l` sees.

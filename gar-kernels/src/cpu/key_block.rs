@@ -7,7 +7,7 @@ use super::{
     buffer::Buffer,
     dot::{Dot, FloatDot},
     panels::{interleave, narrow, panel_len},
-    product::Panels,
+    strip::Panels,
     vectorize,
 };
 

@@ -1,30 +1,56 @@
-//! exp, erf and dot products in plain loops over slices, vectorised.
+//! exp, erf and what is made of them, on a register of whatever width; and loops over slices.
+//!
+//! Functions of a register are for [`pulp::WithSimd`]: the same operations in the same order on every machine.
+use pulp::Simd;
+
 use super::vectorize;
 
 /// Lanes of a sum: wide enough for two AVX-512 registers, so that the order of additions is the same everywhere.
 const LANES: usize = 32;
 
-/// eˣ within 2 ulp; 0 below −87, where f32 has no normal result. For [`vectorize`].
+/// eˣ within 2 ulp; 0 below −87, where f32 has no normal result.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
-    /// 1.5·2²³: adding and subtracting it rounds to an integer.
-    const ROUND: f32 = 12_582_912.0;
-    let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUND);
-    let n = rounded - ROUND;
+pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let splat = |v: f32| simd.splat_f32s(v);
+    // 1.5·2²³: adding and subtracting it rounds to an integer.
+    let round = splat(12_582_912.0);
+    let rounded = simd.mul_add_f32s(x, splat(std::f32::consts::LOG2_E), round);
+    let n = simd.sub_f32s(rounded, round);
     // ln 2 in two parts, so that the product with n is exact.
-    let r = n.mul_add(-0.693_359_4, x);
-    let r = n.mul_add(2.121_944_4e-4, r);
+    let r = simd.mul_add_f32s(n, splat(-0.693_359_4), x);
+    let r = simd.mul_add_f32s(n, splat(2.121_944_4e-4), r);
     // Taylor to the sixth power: |r| ≤ ln 2 / 2 leaves 2e-8.
-    let p = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0].into_iter();
-    let p = p.fold(0.0, |p, c| r.mul_add(p, c));
-    // The low bits of `rounded` are those of n; what stands above them leaves the word.
-    let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
-    if x < -87.0 { 0.0 } else { p * scale }
+    let p = polynomial(simd, r, &[1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0]);
+    scale_by_power(simd, p, rounded, x)
 }
 
-/// The error function within 3e-7 (five units in the last place at 1): a rational approximation in x², its coefficients as Eigen and XLA publish them.
+/// `p` times two to the power that the low bits of `rounded` tell; 0 where x is below −87.
 #[inline(always)]
-fn erf(x: f32) -> f32 {
+fn scale_by_power<S: Simd>(simd: S, p: S::f32s, rounded: S::f32s, x: S::f32s) -> S::f32s {
+    // What stands above those bits leaves the word.
+    let bits = simd.add_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(127));
+    let scale = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23)));
+    let tiny = simd.less_than_f32s(x, simd.splat_f32s(-87.0));
+    simd.select_f32s(tiny, simd.splat_f32s(0.0), simd.mul_f32s(p, scale))
+}
+
+/// eˣ within 8e-5, for what is rounded to bf16 next, where half a unit in the last place is 2e-3; 0 below −87.
+#[inline(always)]
+pub(super) fn exp_for_bf16<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let splat = |v: f32| simd.splat_f32s(v);
+    // As in `exp`, with the rest in halves of the exponent of two: x is exact to 1e-5 of that.
+    let (round, log2_e) = (splat(12_582_912.0), splat(std::f32::consts::LOG2_E));
+    let rounded = simd.mul_add_f32s(x, log2_e, round);
+    let rest = simd.mul_add_f32s(x, log2_e, simd.sub_f32s(round, rounded));
+    // The polynomial of third degree with the smallest relative error from 2^rest, |rest| ≤ ½ (Remez): 7.5e-5.
+    let p = polynomial(simd, rest, &[0.055_171_67, 0.242_611_13, 0.693_260_97, 0.999_928_06]);
+    scale_by_power(simd, p, rounded, x)
+}
+
+/// The error function within 3e-7 (five units in the last place at 1): a rational approximation in x², its coefficients as
+/// Eigen and XLA publish them.
+#[inline(always)]
+fn erf<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     const NUMERATOR: [f32; 7] = [
         -2.726_142_3e-10,
         2.770_681_4e-8,
@@ -36,87 +62,99 @@ fn erf(x: f32) -> f32 {
     ];
     const DENOMINATOR: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
     // Beyond, erf is ±1 within 6e-8 and the approximation would drift.
-    let x = x.clamp(-3.832_507, 3.832_507);
-    let x2 = x * x;
-    let p = NUMERATOR.into_iter().fold(0.0, |p, c| x2.mul_add(p, c));
-    let q = DENOMINATOR.into_iter().fold(0.0, |q, c| x2.mul_add(q, c));
-    x * p / q
+    let most = simd.splat_f32s(3.832_507);
+    let x = simd.min_f32s(most, simd.max_f32s(simd.neg_f32s(most), x));
+    let x2 = simd.mul_f32s(x, x);
+    let (p, q) = (polynomial(simd, x2, &NUMERATOR), polynomial(simd, x2, &DENOMINATOR));
+    simd.div_f32s(simd.mul_f32s(x, p), q)
 }
 
-/// a ← a + b.
-pub(super) fn add(a: &mut [f32], b: &[f32]) {
+/// The polynomial with these coefficients, highest first.
+#[inline(always)]
+fn polynomial<S: Simd, const N: usize>(simd: S, x: S::f32s, coefficients: &[f32; N]) -> S::f32s {
+    let mut sum = simd.splat_f32s(coefficients[0]);
+    for &c in &coefficients[1..] {
+        sum = simd.mul_add_f32s(x, sum, simd.splat_f32s(c));
+    }
+    sum
+}
+
+/// x·Φ(x).
+#[inline(always)]
+pub(super) fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let erf = erf(simd, simd.mul_f32s(x, simd.splat_f32s(std::f32::consts::FRAC_1_SQRT_2)));
+    let half = simd.splat_f32s(0.5);
+    simd.mul_f32s(x, simd.mul_f32s(half, simd.add_f32s(simd.splat_f32s(1.0), erf)))
+}
+
+/// x/(1 + e^−x)·up.
+#[inline(always)]
+pub(super) fn swiglu<S: Simd>(simd: S, gate: S::f32s, up: S::f32s) -> S::f32s {
+    let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
+    // Both branches of the logistic function use e^−|x|, which cannot overflow.
+    let e = exp(simd, simd.neg_f32s(simd.abs_f32s(gate)));
+    let above = simd.greater_than_or_equal_f32s(gate, zero);
+    let logistic = simd.div_f32s(simd.select_f32s(above, one, e), simd.add_f32s(one, e));
+    simd.mul_f32s(gate, simd.mul_f32s(logistic, up))
+}
+
+/// The register that begins at entry `at` of a row; what lacks behind the row's end is zero.
+#[inline(always)]
+pub(super) fn read<S: Simd>(simd: S, row: &[f32], at: usize) -> S::f32s {
+    let row = &row[at..];
+    match S::as_simd_f32s(row).0 {
+        [register, ..] => *register,
+        [] => simd.partial_load_f32s(row),
+    }
+}
+
+/// Fills a row register by register; `f` is given the entry that a register begins at.
+#[inline(always)]
+pub(super) fn fill<S: Simd>(simd: S, row: &mut [f32], f: impl Fn(usize) -> S::f32s) {
+    let (registers, rest) = S::as_mut_simd_f32s(row);
+    let mut at = 0;
+    for register in registers {
+        *register = f(at);
+        at += S::F32_LANES;
+    }
+    if !rest.is_empty() {
+        simd.partial_store_f32s(rest, f(at));
+    }
+}
+
+/// row ← row · factor, a register of one number.
+#[inline(always)]
+pub(super) fn scale<S: Simd>(simd: S, row: &mut [f32], factor: S::f32s) {
+    let (registers, rest) = S::as_mut_simd_f32s(row);
+    for register in registers {
+        *register = simd.mul_f32s(*register, factor);
+    }
+    if !rest.is_empty() {
+        let scaled = simd.mul_f32s(simd.partial_load_f32s(rest), factor);
+        simd.partial_store_f32s(rest, scaled);
+    }
+}
+
+/// to ← from · factor.
+pub(super) fn scaled(to: &mut [f32], from: &[f32], factor: f32) {
     vectorize(
         #[inline(always)]
-        || a.iter_mut().zip(b).for_each(|(a, b)| *a += b),
+        || to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor),
     );
 }
 
-/// a ← a·b.
-pub(super) fn multiply(a: &mut [f32], b: &[f32]) {
-    vectorize(
-        #[inline(always)]
-        || a.iter_mut().zip(b).for_each(|(a, b)| *a *= b),
-    );
-}
-
-/// out ← (x − mean)·root·weight.
-pub(super) fn normalize(out: &mut [f32], x: &[f32], [mean, root]: [f32; 2], weight: &[f32]) {
-    vectorize(
-        #[inline(always)]
-        || out.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = (x - mean) * root * w),
-    );
-}
-
-/// x ← x·Φ(x).
-pub(super) fn gelu(x: &mut [f32]) {
-    vectorize(
-        #[inline(always)]
-        || x.iter_mut().for_each(|x| *x *= 0.5 * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2))),
-    );
-}
-
-/// gate ← silu(gate)·up.
-pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
+/// out ← (x − mean)·root·weight + bias.
+pub(super) fn normalize(out: &mut [f32], x: &[f32], [mean, root]: [f32; 2], weight: &[f32], bias: Option<&[f32]>) {
     vectorize(
         #[inline(always)]
         || {
-            for (g, u) in gate.iter_mut().zip(up) {
-                // Both branches of the logistic function use e^−|x|, which cannot overflow.
-                let e = exp(-g.abs());
-                let logistic = if *g >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) };
-                *g *= logistic * u;
+            let terms = out.iter_mut().zip(x).zip(weight);
+            match bias {
+                Some(bias) => terms.zip(bias).for_each(|(((y, x), w), b)| *y = (x - mean) * root * w + b),
+                None => terms.for_each(|((y, x), w)| *y = (x - mean) * root * w),
             }
         },
     );
-}
-
-/// All lanes in one, by halves: a chain as long as the lanes are many would take longer than what filled them.
-#[inline(always)]
-fn fold(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
-    #[inline(always)]
-    fn halve<const N: usize, const HALF: usize>(lanes: [f32; N], f: impl Fn(f32, f32) -> f32) -> [f32; HALF] {
-        std::array::from_fn(|i| f(lanes[i], lanes[HALF + i]))
-    }
-    let lanes = halve::<8, 4>(halve::<16, 8>(halve::<LANES, 16>(lanes, f), f), f);
-    f(f(lanes[0], lanes[2]), f(lanes[1], lanes[3]))
-}
-
-/// Scores ← e^(score − max); returns their sum, in an order that does not depend on trailing zeros. For [`vectorize`].
-#[inline(always)]
-pub(super) fn exp_shifted(scores: &mut [f32], max: f32) -> f32 {
-    let mut lanes = [0_f32; LANES];
-    let (chunks, rest) = scores.as_chunks_mut::<LANES>();
-    for chunk in chunks {
-        for i in 0..LANES {
-            chunk[i] = exp(chunk[i] - max);
-            lanes[i] += chunk[i];
-        }
-    }
-    for (lane, s) in lanes.iter_mut().zip(rest) {
-        *s = exp(*s - max);
-        *lane += *s;
-    }
-    fold(lanes, |a, b| a + b)
 }
 
 /// `Σ v − shift`, or `Σ (v − shift)²`, in f64, in [`LANES`] independent lanes.
@@ -142,35 +180,22 @@ pub(super) fn sum_f64<const SQUARED: bool>(values: &[f32], shift: f64) -> f64 {
     lanes.iter().sum()
 }
 
-/// The largest entry; −∞ for none. For [`vectorize`].
-#[inline(always)]
-pub(super) fn max(scores: &[f32]) -> f32 {
-    let greater = |a: f32, b: f32| if b > a { b } else { a };
-    let (chunks, rest) = scores.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] = greater(lanes[i], chunk[i]);
-        }
-    }
-    lanes.iter_mut().zip(rest).for_each(|(lane, s)| *lane = greater(*lane, *s));
-    fold(lanes, greater)
-}
-
 #[cfg(test)]
 mod tests {
+    use pulp::Scalar;
+
     use super::*;
 
     #[test]
     fn exp_is_within_two_ulp() {
         let mut x = -86.9_f32;
         while x < 88.0 {
-            let (found, exact) = (f64::from(exp(x)), f64::from(x).exp());
+            let (found, exact) = (f64::from(exp(Scalar, x)), f64::from(x).exp());
             assert!((found / exact - 1.0).abs() < 2.4e-7, "exp({x}) = {found}, exact {exact}");
             x += 0.013;
         }
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(Scalar, f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(Scalar, 0.0), 1.0);
     }
 
     #[test]
@@ -184,17 +209,7 @@ mod tests {
         };
         for i in -600..600 {
             let x = i as f32 * 0.01;
-            assert!((f64::from(erf(x)) - exact(f64::from(x))).abs() < 3e-7, "erf({x})");
+            assert!((f64::from(erf(Scalar, x)) - exact(f64::from(x))).abs() < 3e-7, "erf({x})");
         }
-    }
-
-    #[test]
-    fn sums_ignore_trailing_zeros() {
-        let mut short: Vec<f32> = (0..37).map(|i| (i as f32 * 0.7).sin()).collect();
-        let mut long = short.clone();
-        long.resize(128, f32::NEG_INFINITY);
-        let top = max(&short);
-        assert_eq!(top, max(&long));
-        assert_eq!(exp_shifted(&mut short, top), exp_shifted(&mut long, top));
     }
 }

@@ -1,21 +1,20 @@
-//! Matrix product on the CPU: weights in panels, and what follows the product while its results are in the cache.
-use std::{ops::Range, sync::Arc};
+//! Matrix products on the CPU: weights in panels, and what follows a product while its results are in the cache.
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     Cpu, WeightFormat, activation,
     convert::Floats,
-    dot::{FloatDot, FloatWork, IntDot, IntWork},
-    math,
+    dot::{Dot, FloatDot, FloatWork, IntDot, IntWork},
+    epilogue::{After, AfterInt8},
     packed::{Kind, Packed},
     panels::Matrix,
-    parameter,
-    product::{Finished, Weight, multiply},
+    product::{self, Finish, Weight, multiply},
     result,
 };
 use crate::{
     Error, Result, Tensor,
     host::HostStorage,
-    ops::{Activation, Epilogue, MatMul, MatMulDims},
+    ops::{Epilogue, MatMul, MatMulDims, Projection},
 };
 
 const OP: &str = "matmul";
@@ -23,24 +22,28 @@ const OP: &str = "matmul";
 impl MatMul for Cpu {
     /// A weight that was not prepared is put into panels for this call: with few rows, that takes longer than the product.
     fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
-        let (MatMulDims { m, n, k }, shape) = MatMulDims::check(x, w, &epilogue)?;
-        let x = Matrix { entries: activation(OP, "x", x)?, rows: m, k, transposed: false };
-        let after = After::of(&epilogue, n)?;
-        let packed_now;
-        let w = match Packed::of(OP, w)? {
-            Some(packed) => packed,
-            None => {
-                packed_now = self.pack(w)?;
-                &packed_now
-            }
-        };
-        let mut room = self.memory.room(m * n);
-        let out = &mut room;
-        match &w.kind {
-            Kind::Float { product, .. } => product.run(FloatMatMul { x, w, after, out }),
-            Kind::Int8 { product, steps, sums } => product.run(IntMatMul { x, w, steps, sums, after, out }),
+        let (dims, shape) = MatMulDims::check(x, w, &epilogue)?;
+        let w = self.packed(w)?;
+        let mut out = self.memory.room(dims.m * dims.n);
+        let layer = Layer { w: &w, after: After::of(&epilogue, dims.n)?, out: &mut out };
+        Layers { x: matrix(x, dims)?, layers: vec![layer] }.run();
+        result(out, &shape)
+    }
+
+    fn matmuls(&self, x: &Tensor, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
+        let checked = projections.iter().map(|p| MatMulDims::check(x, p.w, &p.epilogue));
+        let checked: Vec<(MatMulDims, Vec<usize>)> = checked.collect::<Result<_>>()?;
+        let weights: Vec<_> = projections.iter().map(|p| self.packed(p.w)).collect::<Result<_>>()?;
+        let [first, others @ ..] = weights.as_slice() else { return Ok(Vec::new()) };
+        if !others.iter().all(|w| w.multiplies_like(first)) {
+            return projections.iter().map(|p| self.matmul(x, p.w, p.epilogue)).collect();
         }
-        result(room, &shape)
+        let mut outs: Vec<_> = checked.iter().map(|(dims, _)| self.memory.room(dims.m * dims.n)).collect();
+        let layers = projections.iter().zip(&weights).zip(&mut outs);
+        let layers = layers.map(|((p, w), out)| Ok(Layer { w, after: After::of(&p.epilogue, w.n)?, out }));
+        let layers = layers.collect::<Result<_>>()?;
+        Layers { x: matrix(x, checked[0].0)?, layers }.run();
+        outs.into_iter().zip(&checked).map(|(out, (_, shape))| result(out, shape)).collect()
     }
 
     fn prepare(&self, w: &Tensor) -> Result<Tensor> {
@@ -78,101 +81,78 @@ impl MatMul for Cpu {
 }
 
 impl Cpu {
+    /// A weight in panels, made now where it was not prepared.
+    fn packed<'a>(&self, w: &'a Tensor) -> Result<Cow<'a, Packed>> {
+        Ok(match Packed::of(OP, w)? {
+            Some(packed) => Cow::Borrowed(packed),
+            None => Cow::Owned(self.pack(w)?),
+        })
+    }
+
     /// `x` times `b` [.., n] → [rows of x, n]; with the same sums as [`MatMul::matmul`] of the transpose of `b`.
     fn by_transpose(&self, op: &'static str, x: Matrix<'_>, b: &Tensor, n: usize) -> Result<Option<Tensor>> {
         if self.weights == WeightFormat::Int8 || !b.dtype().is_float() {
             return Ok(None);
         }
         let w = self.pack_floats(Floats::of(op, "b", b)?, b.dtype(), n, x.k, true);
-        let Kind::Float { product, .. } = w.kind else { return Ok(None) };
-        let mut room = self.memory.room(x.rows * n);
-        product.run(FloatMatMul { x, w: &w, after: After::of(&Epilogue::default(), n)?, out: &mut room });
-        result(room, &[x.rows, n]).map(Some)
+        let (mut out, shape) = (self.memory.room(x.rows * n), [x.rows, n]);
+        let layer = Layer { w: &w, after: After::of(&Epilogue::default(), n)?, out: &mut out };
+        Layers { x, layers: vec![layer] }.run();
+        result(out, &shape).map(Some)
     }
 }
 
-/// An [`Epilogue`] over slices.
-struct After<'a> {
-    bias: Option<Vec<f32>>,
-    gelu: bool,
-    scale: Option<Vec<f32>>,
-    residual: Option<&'a [f32]>,
-    n: usize,
+fn matrix(x: &Tensor, MatMulDims { m, k, .. }: MatMulDims) -> Result<Matrix<'_>> {
+    Ok(Matrix { entries: activation(OP, "x", x)?, rows: m, k, transposed: false })
 }
 
-impl<'a> After<'a> {
-    fn of(epilogue: &Epilogue<'a>, n: usize) -> Result<Self> {
-        Ok(Self {
-            bias: epilogue.bias.map(|t| parameter(OP, "bias", t)).transpose()?,
-            gelu: epilogue.activation == Activation::Gelu,
-            scale: epilogue.scale.map(|t| parameter(OP, "scale", t)).transpose()?,
-            residual: epilogue.residual.map(|t| activation(OP, "residual", t)).transpose()?,
-            n,
-        })
-    }
-
-    /// Applies it to columns `columns` of row `row`.
-    fn apply(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
-        if let Some(bias) = &self.bias {
-            math::add(out, &bias[columns.clone()]);
-        }
-        if self.gelu {
-            math::gelu(out);
-        }
-        if let Some(scale) = &self.scale {
-            math::multiply(out, &scale[columns.clone()]);
-        }
-        if let Some(residual) = self.residual {
-            math::add(out, &residual[row * self.n + columns.start..]);
-        }
-    }
-}
-
-struct FloatMatMul<'a> {
-    x: Matrix<'a>,
+/// A product and what follows it.
+struct Layer<'a> {
     w: &'a Packed,
     after: After<'a>,
     /// [m, n].
     out: &'a mut [f32],
 }
 
-impl FloatWork for FloatMatMul<'_> {
+/// Products of the same rows, with weights that multiply alike; at least one.
+struct Layers<'a> {
+    x: Matrix<'a>,
+    layers: Vec<Layer<'a>>,
+}
+
+impl<'a> Layers<'a> {
+    fn run(self) {
+        match self.layers.first().map(|layer| &layer.w.kind) {
+            Some(Kind::Float { product, .. }) => product.run(self),
+            Some(Kind::Int8 { product, .. }) => product.run(self),
+            None => (),
+        }
+    }
+
+    fn multiply<D: Dot, F: Finish<D::Sum>>(self, dot: D, finish: impl Fn(&'a Packed, After<'a>) -> F) {
+        let products = self.layers.into_iter().map(|Layer { w, after, out }| {
+            let weight = Weight { panels: w.panels.entries(), n: w.n, k: w.k };
+            product::Product { w: weight, finish: finish(w, after), out }
+        });
+        multiply(dot, self.x, products.collect());
+    }
+}
+
+impl FloatWork for Layers<'_> {
     type Output = ();
 
     fn run<D: FloatDot>(self, dot: D) {
-        let w = Weight::<D> { panels: self.w.panels.entries(), n: self.w.n, k: self.w.k };
-        multiply(dot, self.x, w, self.out, |Finished { row, columns, sums, out, .. }| {
-            // Where the sums lie, in the cache: what is read back from where it was just written waits for memory.
-            self.after.apply(row, columns, sums);
-            out.copy_from_slice(sums);
-        });
+        self.multiply(dot, |_, after| after);
     }
 }
 
-struct IntMatMul<'a> {
-    x: Matrix<'a>,
-    w: &'a Packed,
-    steps: &'a [f32],
-    sums: &'a [i32],
-    after: After<'a>,
-    /// [m, n].
-    out: &'a mut [f32],
-}
-
-impl IntWork for IntMatMul<'_> {
+impl IntWork for Layers<'_> {
     type Output = ();
 
     fn run<D: IntDot>(self, dot: D) {
-        let w = Weight::<D> { panels: self.w.panels.entries(), n: self.w.n, k: self.w.k };
-        multiply(dot, self.x, w, self.out, |Finished { row, columns, sums, scale, out }| {
-            let of_weight = self.steps[columns.clone()].iter().zip(&self.sums[columns.clone()]);
-            for (sum, (step, levels)) in sums.iter_mut().zip(of_weight) {
-                let value = (*sum - D::OFFSET * levels) as f32 * (scale * step);
-                *sum = value.to_bits().cast_signed();
-            }
-            let values = bytemuck::cast_slice_mut(sums);
-            self.after.apply(row, columns, values);
-            out.copy_from_slice(values);
+        self.multiply(dot, |w, after| match &w.kind {
+            Kind::Int8 { steps, sums, .. } => AfterInt8::new::<D>(after, steps, sums),
+            Kind::Float { .. } => AfterInt8::new::<D>(after, &[], &[]),
         });
     }
 }

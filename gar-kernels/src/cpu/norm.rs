@@ -18,23 +18,19 @@ impl Norm for Cpu {
         let mut out = self.memory.room(values.len());
         let rows = out.par_chunks_mut(d.max(1)).zip(values.par_chunks(d.max(1))).with_min_len(8);
         rows.for_each(|(out, row)| {
-            let (mean, root) = statistics(row, spec);
-            math::normalize(out, row, [mean, root], &weight);
-            if let Some(bias) = &bias {
-                math::add(out, bias);
-            }
+            math::normalize(out, row, statistics(row, spec), &weight, bias.as_deref());
         });
         result(out, x.shape())
     }
 }
 
 /// What is subtracted and what is multiplied.
-fn statistics(row: &[f32], spec: &NormSpec<'_>) -> (f32, f32) {
+fn statistics(row: &[f32], spec: &NormSpec<'_>) -> [f32; 2] {
     let n = row.len() as f64;
     let mean = match spec.kind {
         NormKind::Layer => math::sum_f64::<false>(row, 0.0) / n,
         NormKind::Rms => 0.0,
     };
     let variance = math::sum_f64::<true>(row, mean) / n;
-    (mean as f32, (1.0 / (variance + f64::from(spec.eps)).sqrt()) as f32)
+    [mean as f32, (1.0 / (variance + f64::from(spec.eps)).sqrt()) as f32]
 }

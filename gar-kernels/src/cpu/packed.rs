@@ -18,6 +18,7 @@ const OP: &str = "prepare";
 const MOST_INT8: usize = 1 << 16;
 
 /// A weight [n, k] in panels, with the product that reads them.
+#[derive(Clone)]
 pub(super) struct Packed {
     pub(super) n: usize,
     pub(super) k: usize,
@@ -26,6 +27,7 @@ pub(super) struct Packed {
 }
 
 /// What the panels hold.
+#[derive(Clone)]
 pub(super) enum Kind {
     Float {
         product: FloatProduct,
@@ -70,6 +72,15 @@ impl Packed {
             return Err(Error::value(op, "w", "a whole prepared weight", found));
         }
         Ok(Some(packed))
+    }
+
+    /// Whether the products of both can be computed together.
+    pub(super) fn multiplies_like(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::Float { product: a, .. }, Kind::Float { product: b, .. }) => a == b,
+            (Kind::Int8 { product: a, .. }, Kind::Int8 { product: b, .. }) => a == b,
+            _ => false,
+        }
     }
 
     pub(super) fn dtype(&self) -> DType {

@@ -220,6 +220,15 @@ impl<D: Dot> Rows<D> {
         }
     }
 
+    /// All tiles, to be written to: [tiles, runs, height, RUN].
+    pub(super) fn groups_mut(&mut self) -> &mut [D::X] {
+        &mut self.groups
+    }
+
+    pub(super) fn height(&self) -> usize {
+        self.height
+    }
+
     /// Entries of a tile.
     fn tile_len(&self) -> usize {
         self.k.div_ceil(D::GROUP).next_multiple_of(D::RUN) * self.height

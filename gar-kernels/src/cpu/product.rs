@@ -1,7 +1,7 @@
-//! Products of rows of x with a weight in panels, on all threads.
+//! Products of rows of x with weights in panels, on all threads.
 //!
-//! Many rows: a task takes some rows and walks the weight in blocks that stay in cache. Few rows (decoding): a task takes
-//! some panels, so that the weight is read once. Both give the same bits; see [`dot`](super::dot).
+//! Many rows: a task takes some rows and walks the weights in blocks that stay in cache. Few rows (decoding): a task takes
+//! some panels, so that a weight is read once. Both give the same bits; see [`dot`](super::dot).
 //!
 //! The products of a tower block of GAR-1B (2,050 rows, bf16, with what follows each product), two threads of a Zen 5 that does
 //! 1,018 GFLOP/s of `vdpbf16ps`, operations timed one by one:
@@ -19,25 +19,11 @@ use bytemuck::Zeroable;
 use rayon::prelude::*;
 
 use super::{
-    dot::{Dot, RUN, Tile},
+    dot::{Dot, RUN},
     panels::{Matrix, Rows, panel_len},
+    prefetch::prefetch,
+    strip::{Panels, height, strip},
 };
-
-/// Some panels of a weight.
-pub(super) struct Panels<'a, D: Dot> {
-    pub(super) entries: &'a [D::Weight],
-    /// Entries from one panel to the next.
-    pub(super) stride: usize,
-    pub(super) count: usize,
-}
-
-impl<D: Dot> Clone for Panels<'_, D> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<D: Dot> Copy for Panels<'_, D> {}
 
 /// Up to this many rows, tasks share out the weight, not the rows.
 const FEW_ROWS: usize = 32;
@@ -49,8 +35,6 @@ const PANELS: usize = 8;
 /// fit a level-1 cache of 48 KiB. Half of it is 2 % slower there: sums are read and written once more.
 const DEPTH: usize = 256;
 const _: () = assert!(DEPTH.is_multiple_of(RUN), "a part of a tile begins with a whole run");
-/// Heights of tiles that exist, up to [`Dot::ROWS`] of each product.
-const HEIGHTS: [usize; 5] = [1, 2, 4, 6, 12];
 
 /// A weight [n, k] in panels.
 pub(super) struct Weight<'a, D: Dot> {
@@ -67,192 +51,205 @@ impl<D: Dot> Clone for Weight<'_, D> {
 
 impl<D: Dot> Copy for Weight<'_, D> {}
 
-/// Sums of one row of x with some rows of the weight, and where the results belong.
-pub(super) struct Finished<'a, D: Dot> {
-    pub(super) row: usize,
+/// Turns sums into results.
+pub(super) trait Finish<Sum>: Sync {
+    fn finish(&self, finished: Finished<'_, Sum>);
+
+    /// Asks for memory that finishing `columns` of `row` will read.
+    fn ahead(&self, row: usize, columns: Range<usize>);
+}
+
+/// Sums of some rows of x with some rows of the weight, and where the results belong.
+pub(super) struct Finished<'a, Sum> {
+    pub(super) rows: Range<usize>,
     /// Rows of the weight, columns of the result.
     pub(super) columns: Range<usize>,
-    pub(super) sums: &'a mut [D::Sum],
-    /// What the sums must be multiplied with.
-    pub(super) scale: f32,
+    /// The sums of a row begin every `stride`.
+    pub(super) sums: &'a mut [Sum],
+    pub(super) stride: usize,
+    /// What the sums of each row must be multiplied with.
+    pub(super) scales: &'a [f32],
+    pub(super) out: Out<'a>,
+}
+
+/// Where results belong: a row begins every `stride`.
+pub(super) struct Out<'a> {
+    values: &'a mut [f32],
+    stride: usize,
+}
+
+impl Out<'_> {
+    /// The first `len` results of a row.
+    #[inline(always)]
+    pub(super) fn row(&mut self, row: usize, len: usize) -> &mut [f32] {
+        &mut self.values[row * self.stride..][..len]
+    }
+}
+
+/// One of several products of the same rows.
+pub(super) struct Product<'a, D: Dot, F> {
+    pub(super) w: Weight<'a, D>,
+    pub(super) finish: F,
+    /// [m, n].
     pub(super) out: &'a mut [f32],
 }
 
-/// `x` [m, k] times a weight [n, k] → `out` [m, n]; `finish` turns sums into results.
-pub(super) fn multiply<D: Dot>(
-    dot: D,
-    x: Matrix<'_>,
-    w: Weight<'_, D>,
-    out: &mut [f32],
-    finish: impl Fn(Finished<'_, D>) + Sync,
-) {
-    if out.is_empty() {
+/// `x` [m, k] times weights [n, k] → [m, n] each.
+pub(super) fn multiply<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Product<'_, D, F>>) {
+    if x.rows == 0 {
         return;
     }
     if x.rows <= FEW_ROWS {
-        few_rows(dot, x, w, out, finish);
+        few_rows(dot, x, products);
     } else {
-        many_rows(dot, x, w, out, finish);
+        many_rows(dot, x, products);
     }
 }
 
-fn many_rows<D: Dot>(
-    dot: D,
-    x: Matrix<'_>,
-    w: Weight<'_, D>,
-    out: &mut [f32],
-    finish: impl Fn(Finished<'_, D>) + Sync,
-) {
-    let (Weight { n, k, .. }, m) = (w, x.rows);
-    let (panels, groups, height) = (n.div_ceil(D::PANEL), k.div_ceil(D::GROUP), D::ROWS);
-    let tiles = m.div_ceil(height);
-    let tasks = tiles.div_ceil(TILES).next_multiple_of(rayon::current_num_threads());
-    let rows_of_task = tiles.div_ceil(tasks) * height;
-    let room = || {
-        (Rows::zeroed(rows_of_task, k, height), vec![D::Sum::zeroed(); rows_of_task * PANELS.min(panels) * D::PANEL])
-    };
-    out.par_chunks_mut(rows_of_task * n).enumerate().for_each_init(room, |(packed, sums), (task, out)| {
-        let (first, rows) = (task * rows_of_task, out.len() / n);
-        packed.refill(dot, x, first..first + rows);
-        let x = &*packed;
-        let tiles = rows.div_ceil(height);
-        for begin in (0..panels).step_by(PANELS) {
-            let end = (begin + PANELS).min(panels);
-            let row_stride = (end - begin) * D::PANEL;
-            // At least once: without an entry along k the sums are zero.
-            for at in (0..groups.max(1)).step_by(DEPTH) {
-                let depth = at..(at + DEPTH).min(groups);
-                for panel in begin..end {
-                    for tile in 0..tiles {
-                        let x = x.part(tile, &depth);
-                        let sums = &mut sums[tile * height * row_stride + (panel - begin) * D::PANEL..];
-                        strip(dot, height, x, w.part(panel..panel + 1, &depth), depth.len(), sums, row_stride, at > 0);
-                    }
-                }
-            }
-            let columns = begin * D::PANEL..(end * D::PANEL).min(n);
-            for (r, out) in out.chunks_exact_mut(n).enumerate() {
-                finish(Finished {
-                    row: first + r,
-                    columns: columns.clone(),
-                    sums: &mut sums[r * row_stride..][..columns.len()],
-                    scale: x.scales[r],
-                    out: &mut out[columns.clone()],
-                });
-            }
+fn many_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Product<'_, D, F>>) {
+    let parts = parts::<D>(x.rows);
+    let most = most(&parts);
+    let (mut outs, mut followed) = (Vec::new(), Vec::new());
+    for Product { w, finish, out } in products {
+        outs.push(rows_of(out, w.n, &parts));
+        followed.push((w, finish));
+    }
+    let tasks: Vec<(Range<usize>, Vec<&mut [f32]>)> =
+        parts.iter().map(|rows| (rows.clone(), outs.iter_mut().filter_map(Iterator::next).collect())).collect();
+    let room = || (Rows::zeroed(most, x.k, D::ROWS), sums_of::<D>(most));
+    tasks.into_par_iter().for_each_init(room, |(packed, sums), (rows, outs)| {
+        packed.refill(dot, x, rows.clone());
+        for ((w, finish), out) in followed.iter().zip(outs) {
+            product(dot, packed, rows.clone(), *w, finish, out, sums);
         }
     });
 }
 
-fn few_rows<D: Dot>(dot: D, x: Matrix<'_>, w: Weight<'_, D>, out: &mut [f32], finish: impl Fn(Finished<'_, D>) + Sync) {
-    let (Weight { n, k, .. }, m) = (w, x.rows);
-    let (panels, groups, height) = (n.div_ceil(D::PANEL), k.div_ceil(D::GROUP), height::<D>(m));
+/// Packed rows times a weight [n, k] → [rows, n].
+fn product<D: Dot, F: Finish<D::Sum>>(
+    dot: D,
+    x: &Rows<D>,
+    rows: Range<usize>,
+    w: Weight<'_, D>,
+    finish: &F,
+    out: &mut [f32],
+    sums: &mut [D::Sum],
+) {
+    for columns in w.blocks() {
+        let stride = w.sum_block(dot, x, rows.len(), &columns, sums, |row, columns| {
+            prefetch(&out[row * w.n..][columns.clone()]);
+            finish.ahead(rows.start + row, columns);
+        });
+        let out = Out { values: &mut out[columns.start..], stride: w.n };
+        let sums = &mut sums[..rows.len() * stride];
+        finish.finish(Finished { rows: rows.clone(), columns, sums, stride, scales: &x.scales, out });
+    }
+}
+
+fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Product<'_, D, F>>) {
+    let (m, groups, height) = (x.rows, x.k.div_ceil(D::GROUP), height::<D>(x.rows));
     let tiles = m.div_ceil(height);
     let x = Rows::pack(dot, x, 0..m, height);
-    let starts: Vec<usize> = (0..panels).step_by(PANELS).collect();
-    let block = |begin: usize| {
-        let end = (begin + PANELS).min(panels);
-        let row_stride = (end - begin) * D::PANEL;
-        let mut sums = vec![D::Sum::zeroed(); tiles * height * row_stride];
+    let block = |(product, columns): (&Product<'_, D, F>, Range<usize>)| {
+        let (begin, end) = (columns.start / D::PANEL, columns.end.div_ceil(D::PANEL));
+        let stride = (end - begin) * D::PANEL;
+        let mut sums = vec![D::Sum::zeroed(); tiles * height * stride];
         // Panels that a tile takes together.
         for some in (begin..end).step_by(4) {
             let some = some..(some + 4).min(end);
             for tile in 0..tiles {
                 let x = x.part(tile, &(0..groups));
-                let sums = &mut sums[tile * height * row_stride + (some.start - begin) * D::PANEL..];
-                strip(dot, height, x, w.part(some.clone(), &(0..groups)), groups, sums, row_stride, false);
+                let sums = &mut sums[tile * height * stride + (some.start - begin) * D::PANEL..];
+                strip(dot, height, x, product.w.part(some.clone(), &(0..groups)), groups, sums, stride, false);
             }
         }
-        let columns = begin * D::PANEL..(end * D::PANEL).min(n);
         let mut out = vec![0_f32; m * columns.len()];
-        for (row, out) in out.chunks_exact_mut(columns.len()).enumerate() {
-            let sums = &mut sums[row * row_stride..][..columns.len()];
-            finish(Finished { row, columns: columns.clone(), sums, scale: x.scales[row], out });
-        }
+        let values = Out { stride: columns.len(), values: &mut out };
+        let sums = &mut sums[..m * stride];
+        product.finish.finish(Finished { rows: 0..m, columns, sums, stride, scales: &x.scales, out: values });
         out
     };
-    let blocks: Vec<Vec<f32>> = starts.into_par_iter().map(block).collect();
-    for (row, out) in out.chunks_exact_mut(n).enumerate() {
-        for (block, out) in blocks.iter().zip(out.chunks_mut(PANELS * D::PANEL)) {
-            out.copy_from_slice(&block[row * out.len()..(row + 1) * out.len()]);
+    let tasks: Vec<_> = products.iter().flat_map(|p| p.w.blocks().map(move |columns| (p, columns))).collect();
+    let mut blocks: Vec<Vec<f32>> = tasks.into_par_iter().map(block).collect();
+    for Product { w, out, .. } in products {
+        let own: Vec<Vec<f32>> = blocks.drain(..w.blocks().count()).collect();
+        for (row, out) in out.chunks_exact_mut(w.n.max(1)).enumerate() {
+            for (block, out) in own.iter().zip(out.chunks_mut(PANELS * D::PANEL)) {
+                out.copy_from_slice(&block[row * out.len()..(row + 1) * out.len()]);
+            }
         }
     }
 }
 
+/// The rows of each task: whole tiles, at most [`TILES`] of them, as many tasks for each thread, and as long as one another
+/// to within a tile.
+fn parts<D: Dot>(rows: usize) -> Vec<Range<usize>> {
+    let tiles = rows.div_ceil(D::ROWS);
+    let tasks = tiles.div_ceil(TILES).next_multiple_of(rayon::current_num_threads());
+    let begin = |task: usize| (task * tiles / tasks * D::ROWS).min(rows);
+    (0..tasks).map(|task| begin(task)..begin(task + 1)).filter(|rows| !rows.is_empty()).collect()
+}
+
+fn most(parts: &[Range<usize>]) -> usize {
+    parts.iter().map(ExactSizeIterator::len).max().unwrap_or(0)
+}
+
+/// Room for the sums of one block.
+fn sums_of<D: Dot>(rows: usize) -> Vec<D::Sum> {
+    vec![D::Sum::zeroed(); rows.next_multiple_of(D::ROWS) * PANELS * D::PANEL]
+}
+
+/// The rows of `out` [m, n] that belong to each part.
+fn rows_of<'a>(mut out: &'a mut [f32], n: usize, parts: &[Range<usize>]) -> impl Iterator<Item = &'a mut [f32]> {
+    parts.iter().map(move |rows| {
+        let (now, later) = std::mem::take(&mut out).split_at_mut(rows.len() * n);
+        out = later;
+        now
+    })
+}
+
 impl<'a, D: Dot> Weight<'a, D> {
+    /// Columns of results that are finished together.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<D> {
+        let n = self.n;
+        (0..n).step_by(PANELS * D::PANEL).map(move |begin| begin..(begin + PANELS * D::PANEL).min(n))
+    }
+
     /// Panels `panels` from group `groups.start` on; panels stay [`panel_len`] apart.
     fn part(self, panels: Range<usize>, groups: &Range<usize>) -> Panels<'a, D> {
         let len = panel_len::<D>(self.k);
         let from = panels.start * len + groups.start * D::PANEL * D::GROUP;
         Panels { entries: &self.panels[from..panels.end * len], stride: len, count: panels.len() }
     }
-}
 
-/// Height of the tiles that `rows` rows are cut into: as few tiles as can be, and of equal height.
-pub(super) fn height<D: Dot>(rows: usize) -> usize {
-    let tiles = rows.div_ceil(D::ROWS).max(1);
-    let needed = rows.div_ceil(tiles);
-    HEIGHTS.into_iter().find(|&h| h >= needed).map_or(D::ROWS, |h| h.min(D::ROWS))
-}
-
-/// One tile of rows times some panels: `x` of a tile as [`Rows`] has it, `sums` with `row_stride` between rows.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn strip<D: Dot>(
-    dot: D,
-    height: usize,
-    x: &[D::X],
-    w: Panels<'_, D>,
-    groups: usize,
-    sums: &mut [D::Sum],
-    row_stride: usize,
-    accumulate: bool,
-) {
-    let strip = Strip { dot, x, w, groups, sums, row_stride, accumulate };
-    // With few rows several panels at a time keep enough sums under way to hide the latency of an addition.
-    match height {
-        1 => strip.run::<1, 4>(),
-        2 => strip.run::<2, 2>(),
-        4 => strip.run::<4, 1>(),
-        6 => strip.run::<6, 1>(),
-        _ => strip.run::<12, 1>(),
-    }
-}
-
-struct Strip<'a, D: Dot> {
-    dot: D,
-    x: &'a [D::X],
-    w: Panels<'a, D>,
-    groups: usize,
-    sums: &'a mut [D::Sum],
-    row_stride: usize,
-    accumulate: bool,
-}
-
-impl<D: Dot> Strip<'_, D> {
-    fn run<const R: usize, const P: usize>(self) {
-        // Taller tiles than the registers hold are never asked for; this spares compiling them.
-        if const { R > D::ROWS } {
-            return;
-        }
-        let Self { dot, x, w, groups, sums, row_stride, accumulate } = self;
-        let mut panel = 0;
-        while panel < w.count {
-            let tile = Tile {
-                x,
-                w: &w.entries[panel * w.stride..],
-                panel_stride: w.stride,
-                groups,
-                sums: &mut sums[panel * D::PANEL..],
-                row_stride,
-                accumulate,
-            };
-            if w.count - panel >= P {
-                dot.tile::<R, P>(tile);
-                panel += P;
-            } else {
-                dot.tile::<R, 1>(tile);
-                panel += 1;
+    /// The sums of packed rows with one of [`blocks`](Self::blocks), whose stride it gives. `ahead(row, columns)` is called
+    /// soon before those sums are complete.
+    fn sum_block(
+        self,
+        dot: D,
+        x: &Rows<D>,
+        rows: usize,
+        columns: &Range<usize>,
+        sums: &mut [D::Sum],
+        ahead: impl Fn(usize, Range<usize>),
+    ) -> usize {
+        let (begin, end) = (columns.start / D::PANEL, columns.end.div_ceil(D::PANEL));
+        let (groups, height, stride) = (self.k.div_ceil(D::GROUP), D::ROWS, (end - begin) * D::PANEL);
+        // At least once: without an entry along k the sums are zero.
+        for at in (0..groups.max(1)).step_by(DEPTH) {
+            let depth = at..(at + DEPTH).min(groups);
+            for panel in begin..end {
+                for tile in 0..rows.div_ceil(height) {
+                    if depth.end == groups {
+                        let own = panel * D::PANEL..((panel + 1) * D::PANEL).min(columns.end);
+                        (tile * height..((tile + 1) * height).min(rows)).for_each(|row| ahead(row, own.clone()));
+                    }
+                    let x = x.part(tile, &depth);
+                    let sums = &mut sums[tile * height * stride + (panel - begin) * D::PANEL..];
+                    strip(dot, height, x, self.part(panel..panel + 1, &depth), depth.len(), sums, stride, at > 0);
+                }
             }
         }
+        stride
     }
 }

@@ -19,10 +19,13 @@ impl Rotary for Cpu {
         let token = |(i, (out, x)): (usize, (&mut [f32], &[f32]))| {
             let position = spec.start[i / len] + i % len;
             let (cos, sin) = (&cos[position * half..][..half], &sin[position * half..][..half]);
-            out.copy_from_slice(x);
             vectorize(
                 #[inline(always)]
-                || out.chunks_exact_mut(head_dim).for_each(|head| rotate(head, cos, sin, spec.pairing)),
+                || {
+                    for (out, x) in out.chunks_exact_mut(head_dim).zip(x.chunks_exact(head_dim)) {
+                        rotate(out, x, cos, sin, spec.pairing);
+                    }
+                },
             );
         };
         if !out.is_empty() {
@@ -36,18 +39,19 @@ impl Rotary for Cpu {
 
 /// Turns the pairs of one head.
 #[inline(always)]
-fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], pairing: Pairing) {
-    let turned = |a: f32, b: f32, cos: f32, sin: f32| (a * cos - b * sin, b * cos + a * sin);
+fn rotate(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], pairing: Pairing) {
     match pairing {
         Pairing::Interleaved => {
-            for ((pair, c), s) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
-                (pair[0], pair[1]) = turned(pair[0], pair[1], *c, *s);
+            let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0);
+            for (((out, &[a, b]), cos), sin) in pairs.zip(cos).zip(sin) {
+                *out = [a * cos - b * sin, b * cos + a * sin];
             }
         }
         Pairing::HalfSplit => {
-            let (first, second) = head.split_at_mut(cos.len());
-            for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                (*a, *b) = turned(*a, *b, *c, *s);
+            let ((first, second), (a, b)) = (out.split_at_mut(cos.len()), x.split_at(cos.len()));
+            for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
+                *first = a[i] * cos[i] - b[i] * sin[i];
+                *second = b[i] * cos[i] + a[i] * sin[i];
             }
         }
     }

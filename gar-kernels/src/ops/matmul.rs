@@ -24,6 +24,15 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a Tensor>,
 }
 
+/// A weight [N, K] and what follows the product with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Projection<'a> {
+    /// The weight.
+    pub w: &'a Tensor,
+    /// What follows.
+    pub epilogue: Epilogue<'a>,
+}
+
 /// `y = epilogue(x · wᵀ)`.
 pub trait MatMul: Send + Sync {
     /// `x` [.., K] times `w` [N, K] transposed → [.., N].
@@ -31,6 +40,17 @@ pub trait MatMul: Send + Sync {
     /// # Errors
     /// Shapes that do not fit, element types or a device that are not supported.
     fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor>;
+
+    /// Several products of the same rows: `x` [.., K] → [.., Nᵢ] each, the numbers that [`matmul`](Self::matmul) gives. An
+    /// implementation can read `x` once for all of them; the default goes through them one by one.
+    ///
+    /// An implementation that passes its products on to another should pass this on too.
+    ///
+    /// # Errors
+    /// As [`matmul`](Self::matmul).
+    fn matmuls(&self, x: &Tensor, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
+        projections.iter().map(|p| self.matmul(x, p.w, p.epilogue)).collect()
+    }
 
     /// A weight in whatever form this implementation multiplies with fastest, made once, when a model is loaded. What it
     /// gives has the shape of `w` and goes to [`matmul`](Self::matmul) of this implementation, and nowhere else; a weight
@@ -63,6 +83,17 @@ pub trait MatMul: Send + Sync {
     }
 }
 
+impl dyn MatMul + '_ {
+    /// [`matmuls`](MatMul::matmuls) of a number that is known beforehand.
+    ///
+    /// # Errors
+    /// As [`matmul`](MatMul::matmul); [`Error::Value`] where the implementation gives more results or fewer.
+    pub fn matmuls_of<const N: usize>(&self, x: &Tensor, projections: [Projection<'_>; N]) -> Result<[Tensor; N]> {
+        let results = self.matmuls(x, &projections)?;
+        results.try_into().map_err(|results: Vec<_>| Error::value("matmuls", "results", N.to_string(), results.len()))
+    }
+}
+
 /// Extents of a product, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatMulDims {
@@ -81,15 +112,12 @@ impl MatMulDims {
     /// [`Error::Shape`] naming the argument that does not fit.
     pub fn check(x: &Tensor, w: &Tensor, epilogue: &Epilogue<'_>) -> Result<(Self, Vec<usize>)> {
         const OP: &str = "matmul";
-        let (m, k) = x.as_rows();
-        let [n, wk] = w.dims(OP, "w")?;
-        if x.shape().is_empty() || wk != k {
-            return Err(Error::shape(OP, "x", format!("[.., {wk}]"), x.shape()));
-        }
-        let mut out = x.shape().to_vec();
-        if let Some(last) = out.last_mut() {
-            *last = n;
-        }
+        let [n, k] = w.dims(OP, "w")?;
+        let Some((last, rows)) = x.shape().split_last().filter(|(last, _)| **last == k) else {
+            return Err(Error::shape(OP, "x", format!("[.., {k}]"), x.shape()));
+        };
+        let (m, mut out) = (rows.iter().product(), rows.to_vec());
+        out.push(n);
         for (what, vector) in [("bias", epilogue.bias), ("scale", epilogue.scale)] {
             if let Some(vector) = vector {
                 vector.expect_shape(OP, what, &[n])?;
@@ -98,6 +126,6 @@ impl MatMulDims {
         if let Some(residual) = epilogue.residual {
             residual.expect_shape(OP, "residual", &out)?;
         }
-        Ok((Self { m, n, k }, out))
+        Ok((Self { m, n, k: *last }, out))
     }
 }

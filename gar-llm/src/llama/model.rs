@@ -4,7 +4,7 @@ use std::any::Any;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use gar_kernels::ops::{CacheSpec, Epilogue, KvCache, NormKind, NormSpec, Pairing, RotarySpec};
+use gar_kernels::ops::{CacheSpec, Epilogue, KvCache, NormKind, NormSpec, Pairing, Projection, RotarySpec};
 use gar_kernels::{Kernels, Progress, Tensor, Weights};
 
 use super::LlamaConfig;
@@ -174,7 +174,7 @@ impl Llama {
             let normed = self.rms_norm(kernels, &x, &layer.attention_norm)?;
             x = self.attention(kernels, layer, i, &x, &normed, &rotary, &mut caches)?;
             let normed = self.rms_norm(kernels, &x, &layer.mlp_norm)?;
-            let (gate, up) = (layer.gate.apply(kernels, &normed, None)?, layer.up.apply(kernels, &normed, None)?);
+            let [gate, up] = kernels.matmul.matmuls_of(&normed, [&layer.gate, &layer.up].map(Linear::projection))?;
             x = layer.down.apply(kernels, &kernels.pointwise.swiglu(&gate, &up)?, Some(&x))?;
             after(i + 1, &x);
         }
@@ -198,12 +198,12 @@ impl Llama {
     ) -> Result<Tensor> {
         let LlamaConfig { heads, kv_heads, head_dim, .. } = self.config;
         let [batch, rows, _] = normed.dims("llama", "x")?;
-        let project = |linear: &Linear, heads: usize| -> Result<Tensor> {
-            Ok(linear.apply(kernels, normed, None)?.reshape(&[batch, rows, heads, head_dim])?)
-        };
-        let q = kernels.rotary.rotary(&project(&layer.query, heads)?, rotary)?;
-        let k = kernels.rotary.rotary(&project(&layer.key, kv_heads)?, rotary)?;
-        let v = project(&layer.value, kv_heads)?;
+        let split = |t: &Tensor, heads: usize| t.reshape(&[batch, rows, heads, head_dim]);
+        let projections = [&layer.query, &layer.key, &layer.value].map(Linear::projection);
+        let [q, k, v] = kernels.matmul.matmuls_of(normed, projections)?;
+        let q = kernels.rotary.rotary(&split(&q, heads)?, rotary)?;
+        let k = kernels.rotary.rotary(&split(&k, kv_heads)?, rotary)?;
+        let v = split(&v, kv_heads)?;
         let scale = 1.0 / (head_dim as f32).sqrt();
         let mixed = kernels.cached_attention.attend(&q, &k, &v, caches, index, scale)?;
         layer.output.apply(kernels, &mixed.reshape(&[batch, rows, heads * head_dim])?, Some(residual))
@@ -254,6 +254,11 @@ impl Layer {
 }
 
 impl Linear {
+    /// `x·wᵀ + bias`.
+    fn projection(&self) -> Projection<'_> {
+        Projection { w: &self.weight, epilogue: Epilogue { bias: self.bias.as_ref(), ..Epilogue::default() } }
+    }
+
     /// `x·wᵀ + bias + residual`.
     fn apply(&self, kernels: &Kernels, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let epilogue = Epilogue { bias: self.bias.as_ref(), residual, ..Epilogue::default() };

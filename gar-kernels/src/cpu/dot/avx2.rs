@@ -6,22 +6,22 @@ use half::bf16;
 use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
 
 /// AVX2 and FMA are there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Avx2(());
 
 /// f32 weights.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Single(pub(super) Avx2);
 
 /// bf16 weights, widened in the register. `rounded` tells whether x is rounded to bf16 or stays f32.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Half {
     pub(super) isa: Avx2,
     pub(super) rounded: bool,
 }
 
 /// 8-bit weights in pairs, widened to 16 bits, so that no sum of a pair saturates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Int8(pub(super) Avx2);
 
 impl Avx2 {
@@ -103,6 +103,10 @@ impl FloatDot for Single {
     fn weight(value: f32) -> f32 {
         value
     }
+
+    fn rounds(self) -> bool {
+        false
+    }
 }
 
 impl Dot for Half {
@@ -177,6 +181,10 @@ impl FloatDot for Half {
     #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
+    }
+
+    fn rounds(self) -> bool {
+        self.rounded
     }
 }
 

@@ -2,19 +2,24 @@
 use std::{arch::x86_64::*, mem::transmute};
 
 use half::bf16;
+use pulp::x86::V4;
 
 use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
+use crate::cpu::{
+    panels::Rows,
+    softmax::{Scores, shares_bf16},
+};
 
 /// AVX-512 F and BW are there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Avx512(());
 
 /// f32 weights.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Single(pub(super) Avx512);
 
 /// bf16 weights, widened in the register. `rounded` tells whether x is rounded to bf16 or stays f32.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Half {
     pub(super) isa: Avx512,
     pub(super) rounded: bool,
@@ -24,11 +29,11 @@ pub(super) struct Half {
 ///
 /// The instruction adds the product of a pair's second entries first, rounds, adds the other, rounds; and it takes
 /// denormal numbers as zero, which is the one difference from [`Half`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct HalfPairs(Avx512);
 
 /// 8-bit weights in fours, x without sign, multiplied by `vpdpbusd` (AVX512-VNNI), which does not saturate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Int8(Avx512);
 
 impl Avx512 {
@@ -39,7 +44,9 @@ impl Avx512 {
 
 impl HalfPairs {
     pub(super) fn new() -> Option<Self> {
-        Avx512::new().filter(|_| is_x86_feature_detected!("avx512bf16")).map(Self)
+        let isa = Avx512::new().filter(|_| is_x86_feature_detected!("avx512bf16"))?;
+        // What `pulp` asks for besides is needed where shares are computed.
+        V4::try_new().map(|_| Self(isa))
     }
 }
 
@@ -116,6 +123,10 @@ impl FloatDot for Single {
     fn weight(value: f32) -> f32 {
         value
     }
+
+    fn rounds(self) -> bool {
+        false
+    }
 }
 
 impl Dot for Half {
@@ -191,6 +202,10 @@ impl FloatDot for Half {
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
     }
+
+    fn rounds(self) -> bool {
+        self.rounded
+    }
 }
 
 impl Dot for HalfPairs {
@@ -259,6 +274,16 @@ impl FloatDot for HalfPairs {
     #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
+    }
+
+    fn rounds(self) -> bool {
+        true
+    }
+
+    fn shares(self, scores: Scores<'_>, to: &mut Rows<Self>) {
+        let height = to.height();
+        // SAFETY: see above.
+        unsafe { shares_bf16(V4::new_unchecked(), scores, to.groups_mut(), height) }
     }
 }
 

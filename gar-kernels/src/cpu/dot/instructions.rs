@@ -40,11 +40,11 @@ pub(in crate::cpu) trait IntWork {
 }
 
 /// A [`FloatDot`] chosen at run time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::cpu) struct FloatProduct(Float);
 
 /// An [`IntDot`] chosen at run time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::cpu) struct IntProduct(Int);
 
 /// The products of one instruction set.
@@ -76,7 +76,7 @@ const PORTABLE: Products = Products {
     int8: IntProduct(Int::Portable(portable::Int8)),
 };
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Float {
     PortableSingle(PortableSingle),
     PortableHalf(PortableHalf),
@@ -94,7 +94,7 @@ enum Float {
     Avx512HalfPairs(avx512::HalfPairs),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Int {
     Portable(PortableInt8),
     Wide(WideInt8),

@@ -21,6 +21,8 @@ mod portable;
 
 use bytemuck::Pod;
 
+use super::{panels::Rows, softmax::Scores};
+
 pub use instructions::InstructionSet;
 pub(super) use instructions::{FloatProduct, FloatWork, IntProduct, IntWork, Products};
 
@@ -97,6 +99,18 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
 pub(super) trait FloatDot: Dot<Sum = f32> {
     /// A number as an entry of the weight, rounded to nearest even.
     fn weight(value: f32) -> Self::Weight;
+
+    /// Whether x is rounded to bf16.
+    fn rounds(self) -> bool;
+
+    /// Writes the shares of some rows, no more than a tile has, to the only tile of `to`, with a row's
+    /// [`stride`](Scores::stride) of entries along k.
+    fn shares(self, scores: Scores<'_>, to: &mut Rows<Self>) {
+        let Scores { scores, stride, span, running, values, width } = scores;
+        let rows = running.len();
+        Scores { scores: &mut *scores, stride, span, running, values, width }.share(self.rounds());
+        to.fill(self, &scores[..rows * stride]);
+    }
 }
 
 /// A [`Dot`] of 8-bit weights, exact.

@@ -6,17 +6,17 @@ use half::bf16;
 use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
 
 /// f32 weights.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Single<const LANES: usize, const ROWS: usize>;
 
 /// bf16 weights, widened. `rounded` tells whether x is rounded to bf16 or stays f32.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Half<const LANES: usize, const ROWS: usize> {
     pub(super) rounded: bool,
 }
 
 /// 8-bit weights in fours, x without sign, as `vpdpbusd` takes them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Int8<const LANES: usize, const ROWS: usize>;
 
 impl<const LANES: usize, const ROWS: usize> Dot for Single<LANES, ROWS> {
@@ -79,6 +79,10 @@ impl<const LANES: usize, const ROWS: usize> FloatDot for Single<LANES, ROWS> {
     #[inline(always)]
     fn weight(value: f32) -> f32 {
         value
+    }
+
+    fn rounds(self) -> bool {
+        false
     }
 }
 
@@ -147,6 +151,10 @@ impl<const LANES: usize, const ROWS: usize> FloatDot for Half<LANES, ROWS> {
     #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
+    }
+
+    fn rounds(self) -> bool {
+        self.rounded
     }
 }
 
