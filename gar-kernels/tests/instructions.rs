@@ -1,11 +1,11 @@
-//! Products come out with the same bits from every instruction set, from any number of threads, and whatever rows are
-//! computed together.
+//! Products and attention come out with the same bits from every instruction set, from any number of threads, and whatever
+//! rows are computed together.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use gar_kernels::{
     Kernels, Tensor, bf16,
     cpu::{CpuOptions, InstructionSet, Precision, WeightFormat},
-    ops::Epilogue,
+    ops::{AttentionSpec, Epilogue, Mask, Projection},
 };
 
 /// Numbers in (−1, 1) that repeat nowhere soon.
@@ -34,6 +34,49 @@ fn every_instruction_set_gives_the_same_bits() {
             let expected = product(InstructionSet::Portable, options, shape);
             for set in InstructionSet::available() {
                 assert!(expected == product(set, options, shape), "{set}, {options:?}, {shape:?}");
+            }
+        }
+    }
+}
+
+/// Keys around blocks of 128, groups of heads, scores that rise so far that the softmax moves its base.
+const ATTENTIONS: [[usize; 5]; 4] = [[1, 1, 1, 1, 8], [5, 127, 4, 2, 24], [97, 130, 6, 2, 64], [13, 300, 2, 2, 40]];
+
+fn attention(set: InstructionSet, options: CpuOptions, [l, s, heads, kv_heads, d]: [usize; 5]) -> Vec<f32> {
+    let kernels = Kernels::cpu_with(CpuOptions { instructions: Some(set), ..options }).unwrap();
+    let tensor = |seed, [len, heads]: [usize; 2]| {
+        let values = noise(len * heads * d, seed).into_iter().enumerate();
+        let rising = values.map(|(i, v)| v * (1.0 + (i / (heads * d)) as f32 / 20.0));
+        Tensor::from_vec(rising.collect(), &[1, len, heads, d]).unwrap()
+    };
+    let (q, k, v) = (tensor(7, [l, heads]), tensor(1 << 20, [s, kv_heads]), tensor(1 << 21, [s, kv_heads]));
+    let spec = AttentionSpec { scale: 0.7, mask: Mask::Causal { offset: s - l } };
+    kernels.attention.attention(&q, &k, &v, &spec).unwrap().host().unwrap().to_vec()
+}
+
+#[test]
+fn attention_on_every_instruction_set_gives_the_same_bits() {
+    for shape in ATTENTIONS {
+        let expected = attention(InstructionSet::Portable, BF16, shape);
+        for set in InstructionSet::available() {
+            assert!(expected == attention(set, BF16, shape), "{set}, {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn several_products_have_the_bits_of_each_alone() {
+    for options in [CpuOptions::default(), BF16, INT8] {
+        for set in InstructionSet::available() {
+            let matmul = Kernels::cpu_with(CpuOptions { instructions: Some(set), ..options }).unwrap().matmul;
+            for m in [1, 33, 97] {
+                let tensor = |seed, n| Tensor::from_vec(noise(n * 70, seed), &[n, 70]).unwrap();
+                let (x, weights) = (tensor(7, m), [tensor(1 << 20, 33), tensor(1 << 21, 1), tensor(1 << 22, 300)]);
+                let projections = weights.each_ref().map(|w| Projection { w, epilogue: Epilogue::default() });
+                for (w, found) in weights.iter().zip(matmul.matmuls_of(&x, projections).unwrap()) {
+                    let alone = matmul.matmul(&x, w, Epilogue::default()).unwrap();
+                    assert!(alone.host::<f32>().unwrap() == found.host::<f32>().unwrap(), "{set}, {options:?}, {m}");
+                }
             }
         }
     }
@@ -75,6 +118,11 @@ fn threads_change_no_bit() {
             pool.install(|| SHAPES.map(|shape| product(InstructionSet::best(), options, shape)))
         };
         assert!(run(1) == run(3), "{options:?}");
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| ATTENTIONS.map(|shape| attention(InstructionSet::best(), options, shape)))
+        };
+        assert!(run(1) == run(3), "attention, {options:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Laws of the matrix product and its epilogue.
 use ndarray::{Array1, Array2, ArrayD, IxDyn};
-use proptest::{prelude::*, sample::select};
+use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
     LawConfig, Violation,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     DType, Device, Tensor,
-    ops::{Activation, Epilogue, MatMul},
+    ops::{Activation, Epilogue, MatMul, Projection},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,23 @@ struct Operands {
     residual: Option<Array2<f64>>,
 }
 
+/// What `x` is multiplied with and what follows, on the device.
+struct Layer {
+    w: Tensor,
+    bias: Option<Tensor>,
+    activation: Activation,
+    scale: Option<Tensor>,
+    residual: Option<Tensor>,
+}
+
+impl Layer {
+    fn projection(&self) -> Projection<'_> {
+        let Self { w, bias, activation, scale, residual } = self;
+        let (bias, scale, residual) = (bias.as_ref(), scale.as_ref(), residual.as_ref());
+        Projection { w, epilogue: Epilogue { bias, activation: *activation, scale, residual } }
+    }
+}
+
 impl Case {
     fn operands(&self, config: &LawConfig) -> Operands {
         let mut values = config.values(self.seed);
@@ -48,12 +65,19 @@ impl Case {
     }
 
     fn apply(&self, op: &dyn MatMul, judge: &Judge<'_>, o: &Operands) -> Verdict<Tensor> {
-        let bias = o.bias.as_ref().map(|b| judge.up(b)).transpose()?;
-        let scale = o.scale.as_ref().map(|s| judge.up(s)).transpose()?;
-        let residual = o.residual.as_ref().map(|r| judge.up(r)).transpose()?;
-        let (bias, scale, residual) = (bias.as_ref(), scale.as_ref(), residual.as_ref());
-        let epilogue = Epilogue { bias, activation: self.activation, scale, residual };
-        Ok(op.matmul(&judge.up(&o.x)?, &judge.up_as(&o.w, self.weight)?, epilogue)?)
+        let layer = self.layer(judge, o)?;
+        let Projection { w, epilogue } = layer.projection();
+        Ok(op.matmul(&judge.up(&o.x)?, w, epilogue)?)
+    }
+
+    fn layer(&self, judge: &Judge<'_>, o: &Operands) -> Verdict<Layer> {
+        Ok(Layer {
+            w: judge.up_as(&o.w, self.weight)?,
+            bias: o.bias.as_ref().map(|b| judge.up(b)).transpose()?,
+            activation: self.activation,
+            scale: o.scale.as_ref().map(|s| judge.up(s)).transpose()?,
+            residual: o.residual.as_ref().map(|r| judge.up(r)).transpose()?,
+        })
     }
 
     fn expected(&self, o: &Operands) -> Array2<f64> {
@@ -63,7 +87,7 @@ impl Case {
 }
 
 /// Judges a [`MatMul`]: agreement for every weight type, epilogue and empty extent, linearity, rows that do not see each
-/// other, any number of leading axes, prepared weights, refusals.
+/// other, any number of leading axes, prepared weights, several products together, refusals.
 ///
 /// # Errors
 /// The first law that is broken.
@@ -132,6 +156,19 @@ pub fn matmul(op: &dyn MatMul, device: &dyn Device, config: &LawConfig) -> Resul
         let folded = op.prepare(&w.reshape(&[c.n, 1, c.k])?)?.reshape(&[c.n, c.k])?;
         judge.same(&op.matmul(&x, &w, none)?, &op.matmul(&x, &folded, none)?)
     })?;
+    let several = vec((config.extent(70), config.weight_type(), any::<bool>(), seed()), 0..4);
+    judge.law("several products of the same rows are those of each alone", (cases(), several), |(c, others)| {
+        let x = judge.up(&c.operands(config).x)?;
+        let cases = others.iter().map(|&(n, weight, bias, seed)| Case { n, weight, bias, seed, ..*c });
+        let layers: Vec<Layer> =
+            cases.map(|case| case.layer(&judge, &case.operands(config))).collect::<Verdict<_>>()?;
+        let projections: Vec<Projection<'_>> = layers.iter().map(Layer::projection).collect();
+        let found = op.matmuls(&x, &projections)?;
+        if found.len() != layers.len() {
+            return Err(Failure::new(format!("{} results", layers.len()), format!("{} results", found.len())));
+        }
+        projections.iter().zip(&found).try_for_each(|(p, found)| judge.same(&op.matmul(&x, p.w, p.epilogue)?, found))
+    })?;
     judge.law("operands that do not fit are refused", cases(), |c| {
         let matrix = |r, k| judge.up(&Array2::zeros((r, k)));
         let (x, w, none) = (matrix(c.m, c.k)?, matrix(c.n, c.k)?, Epilogue::default());
@@ -139,6 +176,10 @@ pub fn matmul(op: &dyn MatMul, device: &dyn Device, config: &LawConfig) -> Resul
         judge.refuses("a wider x", op.matmul(&matrix(c.m, c.k + 1)?, &w, none))?;
         judge.refuses("a weight of three axes", op.matmul(&x, &w.reshape(&[1, c.n, c.k])?, none))?;
         judge.refuses("a longer bias", op.matmul(&x, &w, Epilogue { bias: Some(&longer), ..none }))?;
+        judge.refuses(
+            "a wider x for several",
+            op.matmuls(&matrix(c.m, c.k + 1)?, &[Projection { w: &w, epilogue: none }]),
+        )?;
         judge.refuses("a longer scale", op.matmul(&x, &w, Epilogue { scale: Some(&longer), ..none }))?;
         let residual = matrix(c.m + 1, c.n)?;
         judge.refuses("a taller residual", op.matmul(&x, &w, Epilogue { residual: Some(&residual), ..none }))

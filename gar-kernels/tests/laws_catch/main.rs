@@ -331,6 +331,38 @@ mod matmul {
             })
         );
     }
+
+    #[test]
+    fn bias_of_the_first_product_alone() {
+        struct Together;
+        impl MatMul for Together {
+            fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
+                Cpu::default().matmul(x, w, epilogue)
+            }
+
+            fn matmuls(&self, x: &Tensor, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
+                let mut projections = projections.to_vec();
+                projections.iter_mut().skip(1).for_each(|p| p.epilogue.bias = None);
+                Cpu::default().matmuls(x, &projections)
+            }
+        }
+        caught!(matmul, Together);
+    }
+
+    #[test]
+    fn one_product_too_few() {
+        struct Short;
+        impl MatMul for Short {
+            fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
+                Cpu::default().matmul(x, w, epilogue)
+            }
+
+            fn matmuls(&self, x: &Tensor, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
+                Cpu::default().matmuls(x, &projections[..projections.len().min(2)])
+            }
+        }
+        caught!(matmul, Short);
+    }
 }
 
 mod cached_attention;

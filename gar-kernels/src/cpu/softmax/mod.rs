@@ -200,7 +200,7 @@ mod tests {
         let scores: Vec<f32> = (0..3 * LANES).map(|i| (i as f32 * 0.7).sin() * 5.0).collect();
         let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let exact: f64 = scores.iter().map(|s| f64::from(s - top).exp()).sum();
-        let (found, sum) = shares(&[scores.clone()]);
+        let (found, sum) = shares(std::slice::from_ref(&scores));
         assert!((f64::from(sum) / exact - 1.0).abs() < 1e-6, "{sum}, not {exact}");
         let longer = [scores, vec![f32::NEG_INFINITY; LANES]].concat();
         let (with_zeros, same) = shares(&[longer]);
