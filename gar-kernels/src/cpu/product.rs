@@ -11,8 +11,16 @@
 //! | rows of x packed group by group, results in fresh memory, AVX2 around the tile loop | 650–780 |
 //! | memory of results used again, x in runs, AVX-512 throughout | 820 |
 //! | 256 groups of a panel at a time, where it was 256 entries | 850 |
+//! | tasks of one length to within a tile | 880 |
+//! | one pass after the sums | 906 |
+//! | results and residuals asked for ahead, x packed once for queries, keys and values | 925 |
+//! | results begin at lines of their own ([`Memory`](crate::host::Memory)) | 937 |
+//! | the next part of the weight asked for while a tile is computed, 1,024 groups of a panel at a time | 944 |
 //!
-//! What is left: the tile loop alone reaches some 92 %; results wait for the memory that they are written to.
+//! Rows from 880 on were measured on another day, beside the row above them, which gave 857; the CPU did 974 to 1,011. The last
+//! step is worth more where weights come from memory: a prompt's products (512 rows, 2,048 by 8,192) went from 800 to 940.
+//! What is left is that CPU's tile loop. Two layers in one task, with what lies between them in its cache, were 4 % slower than
+//! one after the other: twice the weights go by.
 use std::ops::Range;
 
 use bytemuck::Zeroable;
@@ -31,9 +39,10 @@ const FEW_ROWS: usize = 32;
 const TILES: usize = 8;
 /// Panels whose sums are finished together.
 const PANELS: usize = 8;
-/// Groups along k that a panel is walked over at a time: that part of a panel, 32 KiB of AVX-512, and a tile of rows then
-/// fit a level-1 cache of 48 KiB. Half of it is 2 % slower there: sums are read and written once more.
-const DEPTH: usize = 256;
+/// Groups along k that a panel is walked over at a time. What is read next is asked for meanwhile, so that this part of a
+/// panel, 128 KiB of AVX-512, need not fit the level-1 cache: with 256 groups, which do, sums are read and written oftener and
+/// a tower takes 2 % longer.
+const DEPTH: usize = 1024;
 const _: () = assert!(DEPTH.is_multiple_of(RUN), "a part of a tile begins with a whole run");
 
 /// A weight [n, k] in panels.
@@ -135,14 +144,32 @@ fn product<D: Dot, F: Finish<D::Sum>>(
     out: &mut [f32],
     sums: &mut [D::Sum],
 ) {
-    for columns in w.blocks() {
-        let stride = w.sum_block(dot, x, rows.len(), &columns, sums, |row, columns| {
-            prefetch(&out[row * w.n..][columns.clone()]);
-            finish.ahead(rows.start + row, columns);
-        });
-        let out = Out { values: &mut out[columns.start..], stride: w.n };
-        let sums = &mut sums[..rows.len() * stride];
-        finish.finish(Finished { rows: rows.clone(), columns, sums, stride, scales: &x.scales, out });
+    let (n, groups, tiles) = (w.n, w.k.div_ceil(D::GROUP), rows.len().div_ceil(D::ROWS));
+    let stride = PANELS * D::PANEL;
+    let mut walk = w.walk().peekable();
+    while let Some((panel, depth)) = walk.next() {
+        let (complete, begin) = (depth.end == groups, panel / PANELS * PANELS);
+        let columns = panel * D::PANEL..((panel + 1) * D::PANEL).min(n);
+        let next = walk.peek().map_or(&[][..], |(panel, depth)| w.entries(*panel, depth));
+        for tile in 0..tiles {
+            if complete {
+                for row in tile * D::ROWS..((tile + 1) * D::ROWS).min(rows.len()) {
+                    prefetch(&out[row * n..][columns.clone()]);
+                    finish.ahead(rows.start + row, columns.clone());
+                }
+            }
+            let sums = &mut sums[tile * D::ROWS * stride + (panel - begin) * D::PANEL..];
+            // Each tile brings its share of what comes next.
+            let next = &next[next.len() * tile / tiles..next.len() * (tile + 1) / tiles];
+            let w = w.part(panel..panel + 1, &depth);
+            strip(dot, D::ROWS, x.part(tile, &depth), w, depth.len(), sums, stride, depth.start > 0, next);
+        }
+        let block = begin * D::PANEL..columns.end;
+        if complete && (columns.end == n || panel + 1 == begin + PANELS) {
+            let out = Out { values: &mut out[block.start..], stride: n };
+            let sums = &mut sums[..rows.len() * stride];
+            finish.finish(Finished { rows: rows.clone(), columns: block, sums, stride, scales: &x.scales, out });
+        }
     }
 }
 
@@ -160,7 +187,7 @@ fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Prod
             for tile in 0..tiles {
                 let x = x.part(tile, &(0..groups));
                 let sums = &mut sums[tile * height * stride + (some.start - begin) * D::PANEL..];
-                strip(dot, height, x, product.w.part(some.clone(), &(0..groups)), groups, sums, stride, false);
+                strip(dot, height, x, product.w.part(some.clone(), &(0..groups)), groups, sums, stride, false, &[]);
             }
         }
         let mut out = vec![0_f32; m * columns.len()];
@@ -222,34 +249,19 @@ impl<'a, D: Dot> Weight<'a, D> {
         Panels { entries: &self.panels[from..panels.end * len], stride: len, count: panels.len() }
     }
 
-    /// The sums of packed rows with one of [`blocks`](Self::blocks), whose stride it gives. `ahead(row, columns)` is called
-    /// soon before those sums are complete.
-    fn sum_block(
-        self,
-        dot: D,
-        x: &Rows<D>,
-        rows: usize,
-        columns: &Range<usize>,
-        sums: &mut [D::Sum],
-        ahead: impl Fn(usize, Range<usize>),
-    ) -> usize {
-        let (begin, end) = (columns.start / D::PANEL, columns.end.div_ceil(D::PANEL));
-        let (groups, height, stride) = (self.k.div_ceil(D::GROUP), D::ROWS, (end - begin) * D::PANEL);
-        // At least once: without an entry along k the sums are zero.
-        for at in (0..groups.max(1)).step_by(DEPTH) {
-            let depth = at..(at + DEPTH).min(groups);
-            for panel in begin..end {
-                for tile in 0..rows.div_ceil(height) {
-                    if depth.end == groups {
-                        let own = panel * D::PANEL..((panel + 1) * D::PANEL).min(columns.end);
-                        (tile * height..((tile + 1) * height).min(rows)).for_each(|row| ahead(row, own.clone()));
-                    }
-                    let x = x.part(tile, &depth);
-                    let sums = &mut sums[tile * height * stride + (panel - begin) * D::PANEL..];
-                    strip(dot, height, x, self.part(panel..panel + 1, &depth), depth.len(), sums, stride, at > 0);
-                }
-            }
-        }
-        stride
+    /// Panels and parts of them in the order that products of many rows read them: block by block, part by part along k,
+    /// panel by panel. At least one part of each: without an entry along k the sums are zero.
+    fn walk(&self) -> impl Iterator<Item = (usize, Range<usize>)> + use<D> {
+        let (panels, groups) = (self.n.div_ceil(D::PANEL), self.k.div_ceil(D::GROUP));
+        (0..panels).step_by(PANELS).flat_map(move |begin| {
+            let depths = (0..groups.max(1)).step_by(DEPTH).map(move |at| at..(at + DEPTH).min(groups));
+            let block = begin..(begin + PANELS).min(panels);
+            depths.flat_map(move |depth| block.clone().map(move |panel| (panel, depth.clone())))
+        })
+    }
+
+    /// One part of a panel.
+    fn entries(self, panel: usize, groups: &Range<usize>) -> &'a [D::Weight] {
+        &self.part(panel..panel + 1, groups).entries[..groups.len() * D::PANEL * D::GROUP]
     }
 }

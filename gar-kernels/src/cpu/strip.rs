@@ -27,7 +27,8 @@ pub(super) fn height<D: Dot>(rows: usize) -> usize {
     HEIGHTS.into_iter().find(|&h| h >= needed).map_or(D::ROWS, |h| h.min(D::ROWS))
 }
 
-/// One tile of rows times some panels: `x` of a tile as [`Rows`] has it, `sums` with `row_stride` between rows.
+/// One tile of rows times some panels: `x` of a tile as [`Rows`](super::panels::Rows) has it, `sums` with `row_stride`
+/// between rows. `next` is what will be read soon after; it is asked for meanwhile.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn strip<D: Dot>(
     dot: D,
@@ -38,8 +39,9 @@ pub(super) fn strip<D: Dot>(
     sums: &mut [D::Sum],
     row_stride: usize,
     accumulate: bool,
+    next: &[D::Weight],
 ) {
-    let strip = Strip { dot, x, w, groups, sums, row_stride, accumulate };
+    let strip = Strip { dot, x, w, groups, sums, row_stride, accumulate, next };
     // With few rows several panels at a time keep enough sums under way to hide the latency of an addition.
     match height {
         1 => strip.run::<1, 4>(),
@@ -58,6 +60,7 @@ struct Strip<'a, D: Dot> {
     sums: &'a mut [D::Sum],
     row_stride: usize,
     accumulate: bool,
+    next: &'a [D::Weight],
 }
 
 impl<D: Dot> Strip<'_, D> {
@@ -66,7 +69,7 @@ impl<D: Dot> Strip<'_, D> {
         if const { R > D::ROWS } {
             return;
         }
-        let Self { dot, x, w, groups, sums, row_stride, accumulate } = self;
+        let Self { dot, x, w, groups, sums, row_stride, accumulate, next } = self;
         let mut panel = 0;
         while panel < w.count {
             let tile = Tile {
@@ -77,6 +80,7 @@ impl<D: Dot> Strip<'_, D> {
                 sums: &mut sums[panel * D::PANEL..],
                 row_stride,
                 accumulate,
+                next,
             };
             if w.count - panel >= P {
                 dot.tile::<R, P>(tile);

@@ -21,7 +21,11 @@ mod portable;
 
 use bytemuck::Pod;
 
-use super::{panels::Rows, softmax::Scores};
+use super::{
+    panels::Rows,
+    prefetch::{LINE, prefetch_line_l2},
+    softmax::Scores,
+};
 
 pub use instructions::InstructionSet;
 pub(super) use instructions::{FloatProduct, FloatWork, IntProduct, IntWork, Products};
@@ -136,6 +140,8 @@ pub(super) struct Tile<'a, D: Dot> {
     pub(super) row_stride: usize,
     /// Whether to add to `sums` or to begin at zero.
     pub(super) accumulate: bool,
+    /// What will be read soon after: it is brought near while there is no other use of memory.
+    pub(super) next: &'a [D::Weight],
 }
 
 impl<D: Dot> Tile<'_, D> {
@@ -143,7 +149,7 @@ impl<D: Dot> Tile<'_, D> {
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "indices also say where operands lie")]
     fn compute<const R: usize, const P: usize>(self, dot: D) {
-        let Self { x, w, panel_stride, groups, sums, row_stride, accumulate } = self;
+        let Self { x, w, panel_stride, groups, sums, row_stride, accumulate, next } = self;
         let group = D::PANEL * D::GROUP;
         assert!(
             R > 0
@@ -154,6 +160,9 @@ impl<D: Dot> Tile<'_, D> {
             "a tile of {R} rows, {P} panels and {groups} groups does not fit its slices"
         );
         let (x, w, sums) = (x.as_ptr(), w.as_ptr(), sums.as_mut_ptr());
+        // A few lines every run: all at once would stand in the way of what is read now.
+        let lines_of_run = size_of_val(next).div_ceil(LINE).div_ceil(groups.div_ceil(RUN).max(1));
+        let mut line: *const u8 = next.as_ptr().cast();
         let mut acc = [[[dot.zero(); VECTORS]; P]; R];
         // SAFETY: the assertion above keeps every group and every sum that is addressed inside its slice.
         unsafe {
@@ -166,14 +175,18 @@ impl<D: Dot> Tile<'_, D> {
                     }
                 }
             }
-            for run in (0..groups).step_by(D::RUN) {
-                for g in run..(run + D::RUN).min(groups) {
+            for run in (0..groups).step_by(RUN) {
+                for _ in 0..lines_of_run {
+                    prefetch_line_l2(line);
+                    line = line.wrapping_add(LINE);
+                }
+                for g in run..(run + RUN).min(groups) {
                     for step in 0..D::STEPS {
                         for p in 0..P {
                             let at = w.add(p * panel_stride + g * group);
                             let weights = [dot.weights(at, step), dot.weights(at.add(D::LANES * D::GROUP), step)];
                             for r in 0..R {
-                                let x = dot.x(x.add(run * R + r * D::RUN + (g - run)), step);
+                                let x = dot.x(x.add(g / D::RUN * D::RUN * R + r * D::RUN + g % D::RUN), step);
                                 for v in 0..VECTORS {
                                     acc[r][p][v] = dot.add(acc[r][p][v], x, weights[v]);
                                 }
