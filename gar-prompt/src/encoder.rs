@@ -57,8 +57,12 @@ impl MaskEncoder {
         let (tiles, side) = check_tiles(label_tiles, self.patch)?;
         let mut pixels = Vec::with_capacity(tiles * CHANNELS * side * side);
         for tile in label_tiles.outer_iter() {
-            for _ in 0..CHANNELS {
-                pixels.extend(tile.iter().map(|&label| if label == prompt_slots { 0.0_f32 } else { 1.0 }));
+            let first = pixels.len();
+            for row in tile.outer_iter() {
+                pixels.extend(row.iter().map(|&label| if label == prompt_slots { 0.0_f32 } else { 1.0 }));
+            }
+            for _ in 1..CHANNELS {
+                pixels.extend_from_within(first..first + side * side);
             }
         }
         let pixels = kernels.device.upload(&Tensor::from_vec(pixels, &[tiles, CHANNELS, side, side])?)?;
