@@ -109,7 +109,7 @@ pub(super) fn multiply<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product
         return;
     }
     if x.rows <= FEW_ROWS {
-        few_rows(dot, x, products);
+        products.into_iter().for_each(|product| few_rows(dot, x, product));
     } else {
         many_rows(dot, x, products);
     }
@@ -173,11 +173,12 @@ fn product<D: Dot, F: Finish<D::Sum>>(
     }
 }
 
-fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Product<'_, D, F>>) {
+fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product: Product<'_, D, F>) {
+    let Product { w, finish, out } = product;
     let (m, groups, height) = (x.rows, x.k.div_ceil(D::GROUP), height::<D>(x.rows));
     let tiles = m.div_ceil(height);
     let x = Rows::pack(dot, x, 0..m, height);
-    let block = |(product, columns): (&Product<'_, D, F>, Range<usize>)| {
+    let block = |columns: Range<usize>| {
         let (begin, end) = (columns.start / D::PANEL, columns.end.div_ceil(D::PANEL));
         let stride = (end - begin) * D::PANEL;
         let mut sums = vec![D::Sum::zeroed(); tiles * height * stride];
@@ -187,23 +188,20 @@ fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Prod
             for tile in 0..tiles {
                 let x = x.part(tile, &(0..groups));
                 let sums = &mut sums[tile * height * stride + (some.start - begin) * D::PANEL..];
-                strip(dot, height, x, product.w.part(some.clone(), &(0..groups)), groups, sums, stride, false, &[]);
+                strip(dot, height, x, w.part(some.clone(), &(0..groups)), groups, sums, stride, false, &[]);
             }
         }
         let mut out = vec![0_f32; m * columns.len()];
         let values = Out { stride: columns.len(), values: &mut out };
         let sums = &mut sums[..m * stride];
-        product.finish.finish(Finished { rows: 0..m, columns, sums, stride, scales: &x.scales, out: values });
+        finish.finish(Finished { rows: 0..m, columns, sums, stride, scales: &x.scales, out: values });
         out
     };
-    let tasks: Vec<_> = products.iter().flat_map(|p| p.w.blocks().map(move |columns| (p, columns))).collect();
-    let mut blocks: Vec<Vec<f32>> = tasks.into_par_iter().map(block).collect();
-    for Product { w, out, .. } in products {
-        let own: Vec<Vec<f32>> = blocks.drain(..w.blocks().count()).collect();
-        for (row, out) in out.chunks_exact_mut(w.n.max(1)).enumerate() {
-            for (block, out) in own.iter().zip(out.chunks_mut(PANELS * D::PANEL)) {
-                out.copy_from_slice(&block[row * out.len()..(row + 1) * out.len()]);
-            }
+    let columns: Vec<Range<usize>> = w.blocks().collect();
+    let blocks: Vec<Vec<f32>> = columns.into_par_iter().map(block).collect();
+    for (row, out) in out.chunks_exact_mut(w.n.max(1)).enumerate() {
+        for (block, out) in blocks.iter().zip(out.chunks_mut(PANELS * D::PANEL)) {
+            out.copy_from_slice(&block[row * out.len()..(row + 1) * out.len()]);
         }
     }
 }
