@@ -35,14 +35,15 @@ impl MatMul for Cpu {
         let checked: Vec<(MatMulDims, Vec<usize>)> = checked.collect::<Result<_>>()?;
         let weights: Vec<_> = projections.iter().map(|p| self.packed(p.w)).collect::<Result<_>>()?;
         let [first, others @ ..] = weights.as_slice() else { return Ok(Vec::new()) };
-        if !others.iter().all(|w| w.multiplies_like(first)) {
-            return projections.iter().map(|p| self.matmul(x, p.w, p.epilogue)).collect();
-        }
         let mut outs: Vec<_> = checked.iter().map(|(dims, _)| self.memory.room(dims.m * dims.n)).collect();
         let layers = projections.iter().zip(&weights).zip(&mut outs);
         let layers = layers.map(|((p, w), out)| Ok(Layer { w, after: After::of(&p.epilogue, w.n)?, out }));
-        let layers = layers.collect::<Result<_>>()?;
-        Layers { x: matrix(x, checked[0].0)?, layers }.run();
+        let (x, layers) = (matrix(x, checked[0].0)?, layers.collect::<Result<Vec<_>>>()?);
+        if others.iter().all(|w| w.multiplies_like(first)) {
+            Layers { x, layers }.run();
+        } else {
+            layers.into_iter().for_each(|layer| Layers { x, layers: vec![layer] }.run());
+        }
         outs.into_iter().zip(&checked).map(|(out, (_, shape))| result(out, shape)).collect()
     }
 
