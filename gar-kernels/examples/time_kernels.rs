@@ -73,7 +73,7 @@ impl Bench {
     fn attention(&self) -> Result<()> {
         // The tower's sizes (1024 patches, one more with a class token), then Llama's, B·L = 16k as FlashAttention's plots.
         for (heads, kv_heads, d, causal) in
-            [(16, 16, 64, false), (16, 16, 96, false), (32, 8, 64, true), (16, 16, 128, true)]
+            [(16, 16, 64, false), (16, 16, 96, false), (16, 16, 128, false), (32, 8, 64, true), (16, 16, 128, true)]
         {
             for len in [512, 1024, 1025, 4096] {
                 let batch = (16_384 / len).max(1);
@@ -92,7 +92,7 @@ impl Bench {
 
     fn decode(&self) -> Result<()> {
         let (layers, heads, kv_heads, d) = (16, 32, 8, 64);
-        for (batch, len) in [(1, 1024), (1, 4864), (8, 4864)] {
+        for (batch, len) in [(1, 1024), (1, 4864), (8, 4864), (16, 16_384)] {
             let mut caches: Vec<Box<dyn KvCache>> = Vec::new();
             for _ in 0..batch {
                 let mut cache =

@@ -54,6 +54,8 @@ fn mistakes_are_named() {
         ("misaligned", "is not aligned to 16 bytes"),
         ("read_beyond", "1024 bytes from the start of a buffer of 1024"),
         ("shared_overrun", "past its dynamic shared memory"),
+        ("too_early", "load16: before await_previous"),
+        ("no_waiting", "ends without await_previous"),
         ("no_such_kernel", "does not compile"),
         ("other_arguments", "expected arguments (pointer, float), found (pointer, pointer)"),
     ] {

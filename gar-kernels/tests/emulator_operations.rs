@@ -80,6 +80,7 @@ fn planted_errors_in_products() {
     let edit = |from, to| Edit { file: "matmul", from, to };
     plant("a lost warp", matmul, edit("for (int j = 0; j < WARPS", "for (int j = 1; j < WARPS"));
     plant("a missing barrier", matmul, edit("__syncthreads();", ""));
+    plant("the first weight again", matmul, edit("part = GAR_PART_OF(1);", ""));
     plant(
         "swapped fragments",
         matmul,

@@ -164,10 +164,7 @@ fn compare(table: &str) {
         fs::write(&path, format!("{top}{MARK}{table}")).unwrap();
     } else {
         let differing = found.lines().zip(table.lines()).find(|(a, b)| a != b);
-        assert_eq!(
-            found, table,
-            "docs/kernels.md is out of date, first at {differing:?}: run with GAR_WRITE_KERNELS=1"
-        );
+        assert!(found == table, "docs/kernels.md is out of date, first at {differing:?}: run with GAR_WRITE_KERNELS=1");
     }
 }
 

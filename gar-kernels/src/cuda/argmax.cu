@@ -20,6 +20,7 @@ __device__ inline Best better(Best a, Best b) {
 }
 
 extern "C" __global__ void argmax_plain(const GAR_T* x, unsigned* y, int rows, int width) {
+    await_previous();
     int row = flat_index();
     if (row >= rows) return;
     const GAR_T* from = x + (size_t)row * width;
@@ -39,6 +40,7 @@ __device__ inline Best warp_best(Best best) {
 
 // One block a row.
 extern "C" __global__ void argmax(const GAR_T* x, unsigned* y, int width) {
+    await_previous();
     __shared__ Best bests[WARP];
     // What no thread has met yet: loses to every entry, NaN included.
     Best best = {__int_as_float(0x7fffffff), 0xffffffffu};

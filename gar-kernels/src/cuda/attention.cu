@@ -13,6 +13,7 @@
 // Blocks of one warp. offset < 0: not causal.
 extern "C" __global__ void attention_plain(const GAR_T* q, const GAR_T* k, const GAR_T* v, GAR_T* out, int batch, int queries,
                                            int keys, int heads, int group, int offset, float scale) {
+    await_previous();
     __shared__ Values values;
     long long row = (long long)blockIdx.x * WARP + threadIdx.x;
     if (row >= (long long)batch * queries * heads) return;
@@ -37,6 +38,7 @@ struct Dense {
 extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
     attention_flash(const bf16* q, const bf16* k, const bf16* v, bf16* out, int queries, int keys, int heads, int group, int seen,
                     float scale) {
+    await_previous();
     GAR_DYNAMIC_SHARED(memory);
     constexpr int ROWS = 16 * GAR_M * GAR_WARPS;
     // Blocks start in order: those with most keys first, so that short ones fill the end.

@@ -34,6 +34,7 @@ template <typename T> struct Pages {
 
 extern "C" __global__ void cached_append(const Address* table, int table_stride, const GAR_T* k, const GAR_T* v, int batch, int queries,
                                          int kv_heads, int layer) {
+    await_previous();
     constexpr int VECTOR = 16 / sizeof(GAR_T), VECTORS = GAR_HEAD_DIM / VECTOR;
     long long item = (long long)blockIdx.x * blockDim.x + threadIdx.x, row = item / VECTORS;
     if (row >= (long long)batch * queries * kv_heads) return;
@@ -48,6 +49,7 @@ extern "C" __global__ void cached_append(const Address* table, int table_stride,
 // Blocks of one warp.
 extern "C" __global__ void cached_plain(const Address* table, int table_stride, const GAR_T* q, GAR_T* out, int batch, int queries,
                                         int heads, int group, int layer, float scale) {
+    await_previous();
     __shared__ Values values;
     long long row = (long long)blockIdx.x * WARP + threadIdx.x;
     if (row >= (long long)batch * queries * heads) return;
@@ -74,6 +76,7 @@ struct Tiles {
 extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
     cached_flash(const Address* table, int table_stride, const bf16* q, bf16* out, int queries, int heads, int group, int layer,
                  float scale) {
+    await_previous();
     GAR_DYNAMIC_SHARED(memory);
     constexpr int ROWS = 16 * GAR_M * GAR_WARPS;
     // Blocks start in order: those with most keys first, so that short ones fill the end.
@@ -96,6 +99,7 @@ __device__ inline size_t flat_row(int row, int queries, int heads, int group, in
 extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
     cached_split(const Address* table, int table_stride, const bf16* q, float* values, float* tops, int queries, int heads, int group,
                  int layer, float scale) {
+    await_previous();
     GAR_DYNAMIC_SHARED(memory);
     constexpr int THREADS = GAR_WARPS * WARP, STAGE = 2 * GAR_KEYS * PITCH;
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
@@ -173,6 +177,7 @@ extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
 // Grid: rows [B, L, H]. Each warp adds up every GAR_WARPS-th share.
 extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
     cached_combine(const float* values, const float* tops, bf16* out, int shares, float scale) {
+    await_previous();
     constexpr int COLUMNS = (GAR_HEAD_DIM + WARP - 1) / WARP;
     __shared__ float all[GAR_WARPS][GAR_HEAD_DIM + 1];
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;

@@ -5,12 +5,14 @@ use super::{
 };
 use crate::{
     DType, Result, Tensor,
-    ops::{Activation, Epilogue, MatMul, MatMulDims},
+    ops::{Activation, Epilogue, MatMul, MatMulDims, Projection},
 };
 
 const OP: &str = "matmul";
 /// Most rows of x that `matmul_few` takes: two tiles of 8. A wrapper's choice, to be checked against the library on a GPU.
 const FEW_ROWS: usize = 16;
+/// Most weights that `matmul_few` takes at once.
+const FEW_WEIGHTS: usize = 3;
 /// Rows of w that one block of `matmul_few` takes, and its threads.
 const FEW_COLUMNS: usize = 16;
 const FEW_THREADS: u32 = 256;
@@ -29,6 +31,7 @@ fn few(tiles: usize) -> Kernel {
 }
 
 /// Addresses of one product.
+#[derive(Clone, Copy)]
 struct Operands {
     dims: MatMulDims,
     x: Pointer,
@@ -44,6 +47,53 @@ impl MatMul for Cuda {
     /// Beside f32 activations weights may have any stored type, and the plain kernel computes; bf16 activations take bf16
     /// weights.
     fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
+        let (y, operands) = self.operands(x, Projection { w, epilogue })?;
+        let dtype = x.dtype();
+        match self.runtime().blas() {
+            _ if y.is_empty() => {}
+            _ if self.plain || dtype == DType::F32 => self.by_entries(&operands, dtype)?,
+            _ if operands.is_few() => self.by_few_rows(&[operands])?,
+            Some(blas) if operands.dims.k > 0 => self.by_library(blas, &operands, &epilogue)?,
+            _ => self.by_entries(&operands, dtype)?,
+        }
+        Ok(y)
+    }
+
+    /// Up to three weights in one launch, where there are few rows.
+    fn matmuls(&self, x: &Tensor, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
+        let few = !self.plain && x.dtype() == DType::BF16 && x.as_rows().0 <= FEW_ROWS;
+        let mut results = Vec::with_capacity(projections.len());
+        for some in projections.chunks(if few { FEW_WEIGHTS } else { 1 }) {
+            if let [one] = some {
+                results.push(self.matmul(x, one.w, one.epilogue)?);
+                continue;
+            }
+            let all = some.iter().map(|p| self.operands(x, *p)).collect::<Result<Vec<_>>>()?;
+            if all.iter().all(|(y, operands)| !y.is_empty() && operands.is_few()) {
+                self.by_few_rows(&all.iter().map(|(_, operands)| *operands).collect::<Vec<_>>())?;
+                results.extend(all.into_iter().map(|(y, _)| y));
+            } else {
+                drop(all);
+                for p in some {
+                    results.push(self.matmul(x, p.w, p.epilogue)?);
+                }
+            }
+        }
+        Ok(results)
+    }
+}
+
+impl Operands {
+    /// Whether `matmul_few` takes the product.
+    fn is_few(&self) -> bool {
+        let MatMulDims { m, k, .. } = self.dims;
+        m <= FEW_ROWS && k.is_multiple_of(8) && is_aligned(self.x) && is_aligned(self.w.pointer)
+    }
+}
+
+impl Cuda {
+    /// Checks a product, and takes memory for its result.
+    fn operands(&self, x: &Tensor, Projection { w, epilogue }: Projection<'_>) -> Result<(Tensor, Operands)> {
         let (dims, shape) = MatMulDims::check(x, w, &epilogue)?;
         let dtype = x.dtype();
         let from = self.activation(OP, "x", x)?;
@@ -51,24 +101,11 @@ impl MatMul for Cuda {
         let bias = epilogue.bias.map(|b| self.parameter(OP, "bias", b, dtype)).transpose()?;
         let scale = epilogue.scale.map(|s| self.parameter(OP, "scale", s, dtype)).transpose()?;
         let residual = self.optional(OP, "residual", epilogue.residual, dtype)?;
-        let (y, to) = self.device.empty(&shape, dtype)?;
-        if y.is_empty() {
-            return Ok(y);
-        }
         let activation = Argument::I32((epilogue.activation == Activation::Gelu).into());
-        let operands = Operands { dims, x: from, w: weight, bias, activation, scale, residual, y: to };
-        let vectors = dims.k.is_multiple_of(8) && is_aligned(from) && is_aligned(weight.pointer);
-        match self.runtime().blas() {
-            _ if self.plain || dtype == DType::F32 => self.by_entries(&operands, dtype)?,
-            _ if dims.m <= FEW_ROWS && vectors => self.by_few_rows(&operands)?,
-            Some(blas) if dims.k > 0 => self.by_library(blas, &operands, &epilogue)?,
-            _ => self.by_entries(&operands, dtype)?,
-        }
-        Ok(y)
+        let (y, to) = self.device.empty(&shape, dtype)?;
+        Ok((y, Operands { dims, x: from, w: weight, bias, activation, scale, residual, y: to }))
     }
-}
 
-impl Cuda {
     fn by_entries(&self, o: &Operands, dtype: DType) -> Result<()> {
         let mut arguments = vec![o.x.into()];
         arguments.extend([Some(o.w), o.bias].into_iter().flat_map(Parameter::arguments));
@@ -80,12 +117,22 @@ impl Cuda {
         self.launch_items(&typed(&SOURCE, "matmul_plain", dtype), items, &arguments)
     }
 
-    fn by_few_rows(&self, o: &Operands) -> Result<()> {
-        let MatMulDims { m, n, k } = o.dims;
-        let [bias, scale] = [o.bias, o.scale].map(|p| p.map(|p| p.pointer).into());
-        let mut arguments = vec![o.x.into(), o.w.pointer.into(), bias, o.activation, scale];
-        arguments.extend([o.residual.into(), o.y.into(), int(OP, "x", m)?, int(OP, "w", n)?, int(OP, "w", k)?]);
-        self.launch_blocks(&few(m.div_ceil(8)), n.div_ceil(FEW_COLUMNS), FEW_THREADS, &arguments)
+    /// At least one product, at most [`FEW_WEIGHTS`], all of the same rows.
+    fn by_few_rows(&self, all: &[Operands]) -> Result<()> {
+        let Some(Operands { dims: MatMulDims { m, k, .. }, x, .. }) = all.first() else { return Ok(()) };
+        let mut arguments = vec![(*x).into(), int(OP, "x", *m)?, int(OP, "w", *k)?];
+        let mut blocks = 0;
+        for o in all {
+            let [bias, scale] = [o.bias, o.scale].map(|p| p.map(|p| p.pointer).into());
+            arguments.extend([o.w.pointer.into(), bias, o.activation, scale, o.residual.into(), o.y.into()]);
+            arguments.push(int(OP, "w", o.dims.n)?);
+            blocks += o.dims.n.div_ceil(FEW_COLUMNS);
+        }
+        let (address, number) = (Argument::Pointer(0), Argument::I32(0));
+        for _ in all.len()..FEW_WEIGHTS {
+            arguments.extend([address, address, number, address, address, address, number]);
+        }
+        self.launch_blocks(&few(m.div_ceil(8)), blocks, FEW_THREADS, &arguments)
     }
 
     /// The library adds bias and residual where nothing stands between them; else a kernel goes over the result once more.

@@ -10,6 +10,7 @@
 
 extern "C" __global__ void norm_plain(const GAR_T* x, const void* weight, int weight_type, const void* bias, int bias_type,
                                       GAR_T* y, int rows, int width, float eps, int centre) {
+    await_previous();
     int row = flat_index();
     if (row >= rows) return;
     const GAR_T* from = x + (size_t)row * width;
@@ -33,6 +34,7 @@ constexpr int VECTORS = 4;
 // One block a row; width is a multiple of 8.
 extern "C" __global__ void __launch_bounds__(512)
     norm_row(const GAR_T* x, const GAR_T* weight, const GAR_T* bias, GAR_T* y, int width, float eps, int centre) {
+    await_previous();
     __shared__ float scratch[WARP];
     const GAR_T* from = x + (size_t)blockIdx.x * width;
     float value[VECTORS][8], sum = 0.0f;
@@ -65,6 +67,7 @@ extern "C" __global__ void __launch_bounds__(512)
 // One block a row of any width.
 extern "C" __global__ void norm_wide(const GAR_T* x, const GAR_T* weight, const GAR_T* bias, GAR_T* y, int width, float eps,
                                      int centre) {
+    await_previous();
     __shared__ float scratch[WARP];
     const GAR_T* from = x + (size_t)blockIdx.x * width;
     float sum = 0.0f, squares = 0.0f;

@@ -8,6 +8,7 @@
 // pixels [pictures, channels, side, side] → rows [pictures · grid², channels · patch²].
 extern "C" __global__ void cut_patches(const void* pixels, int type, GAR_T* rows, int channels, int side, int patch,
                                        unsigned long long items) {
+    await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
     int grid = side / patch, width = channels * patch * patch, entry = item % width;
@@ -24,6 +25,7 @@ extern "C" __global__ void cut_patches(const void* pixels, int type, GAR_T* rows
 extern "C" __global__ void join_tokens(const GAR_T* patches, const void* class_token, int class_type, const void* positions,
                                        int positions_type, GAR_T* tokens, int front, int count, int width,
                                        unsigned long long items) {
+    await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
     int entry = item % width, all = front + count;

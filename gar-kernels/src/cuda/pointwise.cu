@@ -34,9 +34,11 @@ __device__ inline void eight(const GAR_T* a, const GAR_T* b, GAR_T* y, unsigned 
 
 #define GAR_POINTWISE(name)                                                                                             \
     extern "C" __global__ void name##_plain(const GAR_T* a, const GAR_T* b, GAR_T* y, unsigned long long items) {      \
+        await_previous();                                                                                               \
         one(a, b, y, items, name##_of);                                                                                 \
     }                                                                                                                   \
     extern "C" __global__ void name##_8(const GAR_T* a, const GAR_T* b, GAR_T* y, unsigned long long items) {          \
+        await_previous();                                                                                               \
         eight(a, b, y, items, name##_of);                                                                               \
     }
 GAR_POINTWISE(add)

@@ -8,6 +8,7 @@
 // x [grids, rows · window, columns · window, channels] → y [grids, rows, columns, channels].
 extern "C" __global__ void average_pool_plain(const GAR_T* x, GAR_T* y, int rows, int columns, int window, int channels,
                                               unsigned long long items) {
+    await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
     unsigned long long cell = item / channels;
@@ -26,6 +27,7 @@ extern "C" __global__ void average_pool_plain(const GAR_T* x, GAR_T* y, int rows
 // items: vectors of 8 channels of the result.
 extern "C" __global__ void average_pool(const GAR_T* x, GAR_T* y, int rows, int columns, int window, int channels,
                                         unsigned items) {
+    await_previous();
     unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
     if (item >= items) return;
     unsigned vectors = channels / 8, cell = item / vectors, channel = item % vectors * 8;

@@ -1,7 +1,7 @@
 //! What one run asked a runtime for, and the comparison of the next run with it.
 //!
-//! A recording is cut into segments, each of at most [`COMMANDS`] commands. A segment is confirmed before it starts: so the
-//! device begins while later segments are still being compared, and few starts are enough.
+//! A recording is cut into segments, short ones first. A segment is confirmed before it starts: so the device begins early,
+//! goes on while later segments are still being compared, and few starts are enough.
 use std::{
     fmt,
     sync::{Arc, Weak},
@@ -10,9 +10,11 @@ use std::{
 use super::{Argument, Buffer, Command, Graph, Kernel, Launch, Memory, Runtime};
 use crate::Result;
 
-/// Most commands of a segment: comparing some dozens of requests takes microseconds, as long as the device needs for a few of
-/// them. Not yet measured on a device.
-const COMMANDS: usize = 64;
+/// Most commands of the first segment; each has at most twice as many as the one before it, up to [`MOST_COMMANDS`]. Comparing a
+/// request takes less than the device needs to carry it out, so a segment is confirmed while the one before it runs.
+const FIRST_COMMANDS: usize = 8;
+/// Most commands of any segment.
+const MOST_COMMANDS: usize = 64;
 /// Bytes for the small values of a segment: as many as a driver copies aside without waiting.
 const ARENA: usize = 64 << 10;
 /// Values start at multiples of this, so that kernels may read them sixteen bytes at a time.
@@ -95,10 +97,15 @@ impl Recording {
     }
 }
 
+/// Most commands of a recording's segment `i`.
+fn most_commands(i: usize) -> usize {
+    (FIRST_COMMANDS << i.min(8)).min(MOST_COMMANDS)
+}
+
 impl Segment {
     /// Whether no further request belongs to it.
-    fn is_full(&self) -> bool {
-        self.commands.len() == COMMANDS || matches!(self.requests.last(), Some(Request::Settle))
+    fn is_full(&self, most: usize) -> bool {
+        self.commands.len() >= most || matches!(self.requests.last(), Some(Request::Settle))
     }
 
     /// Starts the whole segment.
@@ -311,7 +318,8 @@ impl Replay {
     /// The segment that is being recorded.
     fn open(&mut self) -> &mut Segment {
         let segments = &mut self.recording.segments;
-        if segments.last().is_none_or(Segment::is_full) {
+        let most = most_commands(segments.len().saturating_sub(1));
+        if segments.last().is_none_or(|segment| segment.is_full(most)) {
             segments.push(Segment::default());
         }
         let last = segments.len() - 1;

@@ -68,6 +68,7 @@ __device__ inline void average(const Box& box, int row, int column, int height, 
 // map [height, width, channels] → out [boxes, rows, columns, channels]; planar: [channels, …] → [boxes, channels, …].
 extern "C" __global__ void roi_align_plain(const GAR_T* map, const Box* boxes, GAR_T* out, int height, int width, int channels,
                                            int rows, int columns, int planar, unsigned long long items) {
+    await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
     unsigned long long rest = item;
@@ -86,6 +87,7 @@ extern "C" __global__ void roi_align_plain(const GAR_T* map, const Box* boxes, G
 // Blocks: (box, row, part of the row's columns · channels / 8). channels is a multiple of 8.
 extern "C" __global__ void roi_align(const GAR_T* map, const Box* boxes, GAR_T* out, int height, int width, int channels,
                                      int rows, int columns, int parts) {
+    await_previous();
     int vectors = channels / 8;
     unsigned line = blockIdx.x / parts, place = blockIdx.x % parts * blockDim.x + threadIdx.x;
     unsigned column = place / vectors, channel = place % vectors * 8;
@@ -99,6 +101,7 @@ extern "C" __global__ void roi_align(const GAR_T* map, const Box* boxes, GAR_T* 
 // Blocks: (box, 8 channels, part of the rows · columns).
 extern "C" __global__ void roi_align_planar(const GAR_T* map, const Box* boxes, GAR_T* out, int height, int width,
                                             int channels, int rows, int columns, int parts) {
+    await_previous();
     int groups = (channels + 7) / 8, bins = rows * columns;
     unsigned outer = blockIdx.x / parts, bin = blockIdx.x % parts * blockDim.x + threadIdx.x;
     unsigned box = outer / groups, channel = outer % groups * 8;

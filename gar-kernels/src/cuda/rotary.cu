@@ -19,6 +19,7 @@ __device__ inline size_t position(const unsigned* start, unsigned token, int len
 // x, y [sequences, len, heads, dim]; cosines and sines [positions, dim / 2]; items: pairs.
 extern "C" __global__ void rotary_plain(const GAR_T* x, const float* cosines, const float* sines, const unsigned* start,
                                         GAR_T* y, int len, int heads, int dim, int interleaved, unsigned long long items) {
+    await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
     int half = dim / 2, pair = item % half;
@@ -40,6 +41,7 @@ __device__ inline void load4(const float* p, float* out) {
 // items: vectors of 8 entries; dim is a multiple of 8.
 extern "C" __global__ void rotary_interleaved(const GAR_T* x, const float* cosines, const float* sines, const unsigned* start,
                                               GAR_T* y, int len, int heads, int dim, unsigned items) {
+    await_previous();
     unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
     if (item >= items) return;
     unsigned vectors = dim / 8, head = item / vectors, part = item % vectors;
@@ -56,6 +58,7 @@ extern "C" __global__ void rotary_interleaved(const GAR_T* x, const float* cosin
 // items: vectors of 8 pairs; dim is a multiple of 16.
 extern "C" __global__ void rotary_half_split(const GAR_T* x, const float* cosines, const float* sines, const unsigned* start,
                                              GAR_T* y, int len, int heads, int dim, unsigned items) {
+    await_previous();
     unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
     if (item >= items) return;
     unsigned half = dim / 2, vectors = half / 8, head = item / vectors, part = item % vectors;

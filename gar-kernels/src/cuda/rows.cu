@@ -9,6 +9,7 @@
 // y [count, width] = table [.., width] at index.
 extern "C" __global__ void gather_plain(const void* table, int type, const unsigned* index, GAR_T* y, int width,
                                         unsigned long long items) {
+    await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
     y[item] = from_float<GAR_T>(stored(table, type, (size_t)index[item / width] * width + item % width));
@@ -17,6 +18,7 @@ extern "C" __global__ void gather_plain(const void* table, int type, const unsig
 // y at moves[2i] = rows at moves[2i + 1].
 extern "C" __global__ void scatter_plain(const GAR_T* rows, const unsigned* moves, GAR_T* y, int width,
                                          unsigned long long items) {
+    await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
     const unsigned* move = moves + item / width * 2;
@@ -26,6 +28,7 @@ extern "C" __global__ void scatter_plain(const GAR_T* rows, const unsigned* move
 // vectors: 16-byte vectors of a row.
 extern "C" __global__ void gather_16(const uint4* table, const unsigned* index, uint4* y, unsigned vectors,
                                      unsigned long long items) {
+    await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
     store16(y + item, load16(table + (size_t)index[item / vectors] * vectors + item % vectors));
@@ -33,6 +36,7 @@ extern "C" __global__ void gather_16(const uint4* table, const unsigned* index, 
 
 extern "C" __global__ void scatter_16(const uint4* rows, const unsigned* moves, uint4* y, unsigned vectors,
                                       unsigned long long items) {
+    await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
     const unsigned* move = moves + item / vectors * 2;

@@ -3,6 +3,7 @@ use std::collections::HashSet;
 
 use super::{
     Argument, Cuda, Kernel, Pointer, Source,
+    attention::WARP,
     launch::{typed, typed_all},
 };
 use crate::{
@@ -15,13 +16,16 @@ const OP: &str = "sample";
 const MOST: usize = 1 << 19;
 /// Most threads of a block.
 const THREADS: usize = 1024;
+/// Most threads of a block of `sample_parts`, and the entries that it takes: two vectors of 8 a thread.
+const PART_THREADS: u32 = 256;
+const PART: usize = 16 * PART_THREADS as usize;
 /// What the kernel writes where a row is in order, and where it has no finite entry.
 const NO_FAULT: u32 = u32::MAX;
 const NOT_FINITE: u32 = u32::MAX - 1;
 static SOURCE: Source = Source { name: "sampling", text: include_str!("sampling.cu") };
 
 pub(super) fn kernels() -> Vec<Kernel> {
-    typed_all(&SOURCE, &["sample", "sample_greedy"])
+    typed_all(&SOURCE, &["sample", "sample_parts", "sample_greedy"])
 }
 
 impl Sample for Cuda {
@@ -39,8 +43,13 @@ impl Sample for Cuda {
         let threads = width.next_multiple_of(32).min(THREADS) as u32;
         let greedy = |draw: &Draw<'_>| draw.temperature == 0.0 && draw.repetition_penalty == 1.0;
         if !self.plain && draws.iter().all(greedy) {
-            let arguments = [from.into(), to.into(), Argument::U32(width as u32)];
-            self.launch_blocks(&typed(&SOURCE, "sample_greedy", logits.dtype()), rows, threads, &arguments)?;
+            let parts = width.div_ceil(PART);
+            let (_met, met) = self.device.empty(&[rows, parts, 3], DType::U32)?;
+            let arguments = [from.into(), met.into(), Argument::U32(width as u32), Argument::U32(parts as u32)];
+            let threads = threads.min(PART_THREADS);
+            self.launch_blocks(&typed(&SOURCE, "sample_parts", logits.dtype()), rows * parts, threads, &arguments)?;
+            let arguments = [met.into(), to.into(), Argument::U32(parts as u32)];
+            self.launch_blocks(&typed(&SOURCE, "sample_greedy", logits.dtype()), rows, WARP as u32, &arguments)?;
             return self.chosen(to, rows);
         }
         let (mut seen, mut asked) = (Vec::<u32>::new(), Vec::with_capacity(rows));

@@ -158,6 +158,8 @@ pub fn matmul(op: &dyn MatMul, device: &dyn Device, config: &LawConfig) -> Resul
     })?;
     let several = vec((config.extent(70), config.weight_type(), any::<bool>(), seed()), 0..4);
     judge.law("several products of the same rows are those of each alone", (cases(), several), |(c, others)| {
+        // Implementations join products of rows that are whole vectors: every second case has such.
+        let c = &Case { k: if c.seed % 2 == 0 { c.k.next_multiple_of(8) } else { c.k }, ..*c };
         let x = judge.up(&c.operands(config).x)?;
         let cases = others.iter().map(|&(n, weight, bias, seed)| Case { n, weight, bias, seed, ..*c });
         let layers: Vec<Layer> =

@@ -24,7 +24,8 @@ pub(super) fn capture(driver: &Driver, commands: &[Command]) -> Result<Option<Bo
     // Relaxed: what other threads ask the driver for meanwhile is no concern of this capture.
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
     queue.call("begin a graph", || stream.begin_capture(mode))?;
-    let put = commands.iter().try_for_each(|command| driver.put(command, &stream));
+    let previous = std::iter::once(None).chain(commands.iter().map(Some));
+    let put = commands.iter().zip(previous).try_for_each(|(command, previous)| driver.put(command, previous, &stream));
     // Ended in any case, so that the stream can capture again.
     let graph = queue.call("make a graph", || stream.end_capture(sys::CUgraphInstantiate_flags(0)));
     put?;

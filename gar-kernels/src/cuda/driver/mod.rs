@@ -94,10 +94,13 @@ impl Driver {
         Ok(Duration::from_secs_f64(f64::from(milliseconds) / 1e3))
     }
 
-    /// Puts one command on a stream.
-    fn put(&self, command: &Command, stream: &CudaStream) -> Result<()> {
+    /// Puts one command on a stream, behind `previous`.
+    fn put(&self, command: &Command, previous: Option<&Command>, stream: &CudaStream) -> Result<()> {
         match command {
-            Command::Launch { kernel, launch, arguments } => self.programs.launch(kernel, *launch, arguments, stream),
+            Command::Launch { kernel, launch, arguments } => {
+                let follows = matches!(previous, Some(Command::Launch { .. }));
+                self.programs.launch(kernel, *launch, arguments, stream, follows)
+            }
             Command::Product(product) => self.library.matmul(product, stream),
             Command::Copy { from, to, bytes } => self.queue.copy(*from, *to, *bytes, stream),
             Command::Zero { at, bytes } => self.queue.zero(*at, *bytes, stream),
@@ -148,7 +151,7 @@ impl Runtime for Driver {
     }
 
     fn launch(&self, kernel: &Kernel, launch: Launch, arguments: &[Argument]) -> Result<()> {
-        self.programs.launch(kernel, launch, arguments, self.queue.stream())
+        self.programs.launch(kernel, launch, arguments, self.queue.stream(), true)
     }
 
     fn blas(&self) -> Option<&dyn Blas> {

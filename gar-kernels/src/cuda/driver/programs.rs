@@ -1,6 +1,7 @@
 //! Kernels that are loaded, and their launch.
 use std::{
     collections::HashMap,
+    ffi::c_void,
     fmt,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use cudarc::{
-    driver::{CudaFunction, CudaModule, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys},
+    driver::{CudaFunction, CudaModule, CudaStream, DriverError, sys},
     nvrtc::Ptx,
 };
 
@@ -25,6 +26,8 @@ pub(super) struct Programs {
     compiler: Compiler,
     cache: KernelCache,
     architecture: String,
+    /// Whether a kernel may begin while the one before it ends (programmatic dependent launch).
+    overlaps: bool,
     /// Version of the driver, 13000 for 13.0.
     driver: i32,
     loaded: RwLock<HashMap<Kernel, Arc<Function>>>,
@@ -62,18 +65,22 @@ impl Programs {
             compiler,
             cache: KernelCache::of_user(),
             architecture: architecture(capability),
+            overlaps: capability >= (9, 0),
             driver,
             loaded: RwLock::default(),
             modules: Mutex::default(),
         })
     }
 
+    /// Puts a kernel on a stream. It `follows` where what stands before it there is a kernel too: then it may begin before that
+    /// one ends, because every kernel waits for the one before itself (`await_previous` in `gar.cuh`).
     pub(super) fn launch(
         &self,
         kernel: &Kernel,
         launch: Launch,
         arguments: &[Argument],
         stream: &CudaStream,
+        follows: bool,
     ) -> Result<()> {
         let Launch { grid: [x, y, z], threads, shared_bytes } = launch;
         if x == 0 || y == 0 || z == 0 {
@@ -96,19 +103,30 @@ impl Programs {
             function.function.set_attribute(most, shared_bytes as i32).map_err(failed)?;
             function.shared_bytes.fetch_max(shared_bytes, Ordering::Relaxed);
         }
-        let mut builder = stream.launch_builder(&function.function);
-        for argument in arguments {
-            match argument {
-                Argument::Pointer(v) | Argument::U64(v) => builder.arg(v),
-                Argument::I32(v) => builder.arg(v),
-                Argument::U32(v) => builder.arg(v),
-                Argument::F32(v) => builder.arg(v),
-            };
-        }
-        let config = LaunchConfig { grid_dim: (x, y, z), block_dim: (threads, 1, 1), shared_mem_bytes: shared_bytes };
+        let mut addresses: Vec<*mut c_void> = arguments.iter().map(address).collect();
+        // SAFETY: a plain C structure for which zeros are no attribute.
+        let mut overlap: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
+        overlap.id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+        overlap.value.programmaticStreamSerializationAllowed = 1;
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared_bytes,
+            hStream: stream.cu_stream(),
+            attrs: &raw mut overlap,
+            numAttrs: u32::from(self.overlaps && follows),
+        };
+        self.queue.context().bind_to_thread().map_err(failed)?;
+        let (to, none) = (function.function.cu_function(), std::ptr::null_mut());
         // SAFETY: wrappers pass the arguments that the kernel declares, with addresses of live buffers large enough for its
-        // grid: what the emulator checks, and the laws with it.
-        unsafe { builder.launch(config) }.map_err(failed)?;
+        // grid: what the emulator checks, and the laws with it. Attribute and arguments live until the call returns.
+        unsafe { sys::cuLaunchKernelEx(&raw const config, to, addresses.as_mut_ptr(), none) }
+            .result()
+            .map_err(failed)?;
         Ok(())
     }
 
@@ -138,6 +156,17 @@ impl Programs {
         modules.insert(own, module.clone());
         Ok(module)
     }
+}
+
+/// Where the value of an argument stands, for the driver to read.
+fn address(argument: &Argument) -> *mut c_void {
+    let value: *const c_void = match argument {
+        Argument::Pointer(v) | Argument::U64(v) => std::ptr::from_ref(v).cast(),
+        Argument::I32(v) => std::ptr::from_ref(v).cast(),
+        Argument::U32(v) => std::ptr::from_ref(v).cast(),
+        Argument::F32(v) => std::ptr::from_ref(v).cast(),
+    };
+    value.cast_mut()
 }
 
 impl fmt::Debug for Programs {

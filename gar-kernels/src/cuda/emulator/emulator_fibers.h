@@ -81,6 +81,8 @@ static void make_context(Context& context, char* stack, void (*start)()) {
 
 struct Fiber {
     Context context;
+    // Whether it has called await_previous, as every thread must.
+    bool awaited;
     // What it waits for; null while it can run.
     const char* waits;
     unsigned mask;
@@ -162,9 +164,13 @@ static void barrier(const char* what) {
     yield();
 }
 
+// Launches run one after another here. On a device a thread that goes on without it would meet the launch before.
+static inline void await_previous() { fibers[current].awaited = true; }
+
 // Where a fiber starts and ends.
 static void run_thread() {
     kernel(kernel_arguments);
+    if (!fibers[current].awaited) fail("ends without await_previous");
     unsigned bit = 1u << current % LANES;
     Warp& warp = warps[current / LANES];
     warp.alive &= ~bit, warp.ready &= ~bit;
@@ -201,6 +207,7 @@ static bool run_block() {
     alive = launch->threads, at_barrier = 0;
     for (unsigned t = 0; t < launch->threads; t++) {
         fibers[t].waits = nullptr;
+        fibers[t].awaited = false;
         warps[t / LANES].alive |= 1u << t % LANES;
         make_context(fibers[t].context, stacks + t * STACK_BYTES, run_thread);
         reset_copies(t);

@@ -5,6 +5,8 @@
 //
 // Two rules let one text run in both worlds. `__shared__` arrays stand in the kernel function itself, not in a template
 // or a helper; and dynamic shared memory is declared through GAR_DYNAMIC_SHARED.
+//
+// A third lets kernels overlap: every thread of every kernel calls await_previous() before it touches memory.
 #pragma once
 
 #ifdef GAR_EMULATOR
@@ -22,6 +24,26 @@ constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
 #define GAR_INFINITY __int_as_float(0x7f800000)
+
+// From capability 9.0 on, a kernel begins while the one launched before it ends (programmatic dependent launch): its blocks
+// take the places that become free. This lets the next kernel come as soon as all blocks of this one have begun, and waits
+// until the one before is over and what it wrote can be seen.
+__device__ inline void await_previous() {
+#ifdef GAR_EMULATOR
+    emulator::await_previous();
+#elif __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Asks for `bytes` (a multiple of 16) at `p` (aligned to 16) to be brought to the second-level cache. It reads nothing, so that
+// it may stand before await_previous() whoever writes there.
+__device__ inline void prefetch(const void* p, int bytes) {
+#if !defined(GAR_EMULATOR) && __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes));
+#endif
+}
 
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
