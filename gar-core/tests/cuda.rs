@@ -74,6 +74,15 @@ mod emulated {
         assert!(recorder.recordings().replayed > 10, "{:?}", recorder.recordings());
     }
 
+    /// The tower's heads are no multiple of 8, the decoder's are.
+    #[test]
+    fn a_case_with_heads_of_twelve_equals_the_reference_within_bf16() {
+        let Some(runtime) = emulator() else { return };
+        let root = fixtures();
+        let model = load(&root.join("tile48"), "paper", Kernels::from(Cuda::new(runtime)));
+        parity::check_coarsely(&model, &root.join("tile48/cases/one_pixel.json"), &root, "paper");
+    }
+
     /// One decoder on two tables of kernels: straight on the emulator, and behind a recorder.
     struct Twins {
         models: [LanguageModel; 2],

@@ -47,6 +47,14 @@ fn the_plain_kernel_satisfies_the_laws_in_both_types() {
     laws::attention(&cuda, &**cuda.device(), &exact).unwrap();
 }
 
+#[test]
+fn heads_that_the_fast_kernel_does_not_take_satisfy_the_laws() {
+    let Some(runtime) = emulator(Copies::Eager, &[]) else { return };
+    let cuda = Cuda::new(runtime);
+    let config = LawConfig { cases: 4, head_dims: vec![1, 12, 50, 127], ..config() };
+    laws::attention(&cuda, &**cuda.device(), &config).unwrap();
+}
+
 /// The largest deviation of `op` from f64: one sequence of `queries` on `keys`, one head of `dim`.
 fn deviation(op: &dyn Attention, device: &dyn Device, [queries, keys, dim]: [usize; 3], mask: Mask) -> f64 {
     let q = drawn(1, (1, queries, 1, dim));
@@ -85,10 +93,16 @@ fn what_the_fast_kernel_does_not_support_is_refused() {
     let cuda = Cuda::new(runtime);
     let zeros = |dim: usize| upload(&**cuda.device(), &Array4::zeros((1, 2, 1, dim)));
     let spec = |scale| AttentionSpec { scale, mask: Mask::Full };
+    let fast = FlashAttention { cuda: cuda.clone(), tile: FlashTile { sixteens: 1, keys: 16 } };
     for dim in [4, 12, 136] {
         let x = zeros(dim);
-        let error = cuda.attention(&x, &x, &x, &spec(1.0)).unwrap_err().to_string();
+        let error = fast.attention(&x, &x, &x, &spec(1.0)).unwrap_err().to_string();
         assert!(error.contains("a multiple of 8 up to 128"), "{error}");
+    }
+    for dim in [129, 136] {
+        let x = zeros(dim);
+        let error = cuda.attention(&x, &x, &x, &spec(1.0)).unwrap_err().to_string();
+        assert!(error.contains("d from 1 to 128"), "{error}");
     }
     let x = zeros(8);
     for scale in [0.0, -1.0, f32::MAX] {

@@ -137,6 +137,15 @@ fn planted_errors_in_places() {
     );
     let patches = Edit { file: "patch_embed", from: "count + token - front", to: "count + token" };
     plant("tokens one off", patch_embed, patches);
+    let patches = |from, to| Edit { file: "patch_embed", from, to };
+    plant("the first plane alone", patch_embed, patches("plane = channel % planes", "plane = 0"));
+    plant(
+        "exchanged taps of a patch",
+        patch_embed,
+        patches("dy = tap / patch, dx = tap % patch", "dx = tap / patch, dy = tap % patch"),
+    );
+    let bytes = Edit { file: "values.cuh", from: "((const unsigned char*)p)[at]", to: "((const signed char*)p)[at]" };
+    plant("bytes with a sign", patch_embed, bytes);
 }
 
 /// Uniform in [−1, 1), from a generator with a known sequence.
@@ -222,6 +231,24 @@ fn roi_align_is_torchvisions_within_1e_5() {
 }
 
 /// Widths beyond what laws draw: every warp of `matmul_few` has several rounds.
+/// Patches of one pixel: more bands than the blocks that cut them, and blocks with little to do.
+#[test]
+fn more_rows_of_patches_than_blocks_are_cut() {
+    let Some(runtime) = emulator(Copies::Eager, &[]) else { return };
+    let (cpu, cuda) = (Kernels::cpu(), Cuda::new(runtime).with_activations(DType::F32));
+    let bytes = noise(3, 4100).into_iter().map(|v| (128.0 * v + 128.0) as u8).collect();
+    let pixels = Tensor::from_vec(bytes, &[4100, 1, 1, 1]).unwrap();
+    let weight = tensor(4, &[1, 1, 1, 1], DType::F32);
+    let embed = |op: &dyn PatchEmbed, device: &dyn Device| {
+        let weight = device.upload(&weight).unwrap();
+        let spec = PatchSpec { weight: &weight, prompt: None, class_token: None, positions: None };
+        let tokens = op.patch_embed(&device.upload(&pixels).unwrap(), &spec).unwrap();
+        device.download(&tokens).unwrap().to_f32_vec().unwrap()
+    };
+    let expected = embed(&*cpu.patch_embed, &*cpu.device);
+    assert_eq!(embed(&cuda, &**cuda.device()), expected);
+}
+
 #[test]
 fn few_rows_agree_with_the_plain_product_and_do_not_see_each_other() {
     let Some(runtime) = emulator(Copies::Eager, &[]) else { return };

@@ -1,6 +1,6 @@
 //! The mask embedding: where the tower is told to look.
 //!
-//! A tile of the label map becomes 1 where a region is and 0 elsewhere, is repeated over three channels, and goes through a
+//! A tile of the label map becomes 1 where a region is and 0 elsewhere, is shown to three channels alike, and goes through a
 //! convolution of its own whose kernel and stride are the tower's patch; the result is added to the tower's patch
 //! embeddings (Grasp Any Region, §3.2).
 
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Name of the convolution's weight in the released checkpoints, [C, 3, p, p].
 const WEIGHT: &str = "mask_patch_embedding.weight";
 
-/// Channels the mask is repeated over: those of a picture, as the convolution mirrors the tower's own.
+/// Channels the mask is shown to: those of a picture, as the convolution mirrors the tower's own.
 const CHANNELS: usize = 3;
 
 /// The convolution of masks to patch embeddings.
@@ -55,17 +55,9 @@ impl MaskEncoder {
     /// [`Error::Tiles`] unless the tiles are square with a side that the patch divides; [`Error::Kernel`].
     pub fn encode(&self, kernels: &Kernels, label_tiles: ArrayView3<'_, u8>, prompt_slots: u8) -> Result<Tensor> {
         let (tiles, side) = check_tiles(label_tiles, self.patch)?;
-        let mut pixels = Vec::with_capacity(tiles * CHANNELS * side * side);
-        for tile in label_tiles.outer_iter() {
-            let first = pixels.len();
-            for row in tile.outer_iter() {
-                pixels.extend(row.iter().map(|&label| if label == prompt_slots { 0.0_f32 } else { 1.0 }));
-            }
-            for _ in 1..CHANNELS {
-                pixels.extend_from_within(first..first + side * side);
-            }
-        }
-        let pixels = kernels.device.upload(&Tensor::from_vec(pixels, &[tiles, CHANNELS, side, side])?)?;
+        let inside = label_tiles.as_standard_layout().mapv(|label| u8::from(label != prompt_slots));
+        let pixels = Tensor::from_vec(inside.into_raw_vec_and_offset().0, &[tiles, 1, side, side])?;
+        let pixels = kernels.device.upload(&pixels)?;
         let spec = PatchSpec { weight: &self.weight, prompt: None, class_token: None, positions: None };
         Ok(kernels.patch_embed.patch_embed(&pixels, &spec)?)
     }

@@ -315,6 +315,24 @@ fn patch_embed() {
     );
 }
 
+/// One channel is shown to every channel of the weight, and gets the slopes of all.
+#[test]
+fn patch_embed_of_one_channel() {
+    judge(
+        "patch_embed",
+        &[&[2, 1, 8, 8], &[5, 3, 4, 4]],
+        |k, t| {
+            let spec = PatchSpec { weight: &t[1], prompt: None, class_token: None, positions: None };
+            k.patch_embed.patch_embed(&t[0], &spec)
+        },
+        |x| {
+            let one = d4(&x[0]);
+            let all = concatenate(Axis(1), &[one.view(), one.view(), one.view()]).unwrap();
+            reference::patch_embed(&all, &d4(&x[1]), None, None, None).into_iter().collect()
+        },
+    );
+}
+
 #[test]
 fn cross_entropy() {
     let targets = [2_u32, 0, 6];

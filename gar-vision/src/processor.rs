@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ndarray::{Array3, Array4, ArrayView2, Axis};
+use ndarray::{Array3, Array4, ArrayView2, ArrayView3, Axis};
 use rayon::prelude::*;
 use serde::Deserialize;
 
@@ -141,27 +141,18 @@ impl ImageProcessor {
         };
         let thumb = resize::bicubic(image.pixels(), size, size)?;
         let canvas = match grid.tiles() {
-            1 => thumb.clone(),
-            _ => resize::bicubic(image.pixels(), grid.rows * size, grid.columns * size)?,
+            1 => thumb.view().into(),
+            _ => resize::bicubic_or_same(image.pixels(), grid.rows * size, grid.columns * size)?,
         };
-        let table = self.table();
-        let count = self.count(&grid);
+        let (table, count) = (self.table(), self.count(&grid));
         let mut pixels = vec![0f32; count * 3 * size * size];
-        pixels.par_chunks_exact_mut(3 * size * size).enumerate().for_each(|(t, tile)| {
-            // The thumbnail comes first; a picture is a canvas of one tile.
-            let (source, columns, t) = match t.checked_sub(1) {
-                None => (&thumb, 1, 0),
-                Some(t) => (&canvas, grid.columns, t),
-            };
-            let pixels = source.as_slice().unwrap_or_default();
-            let width = columns * size;
-            let corner = t / columns * size * width + t % columns * size;
-            for (c, plane) in tile.chunks_exact_mut(size * size).enumerate() {
-                for (y, row) in plane.chunks_exact_mut(size).enumerate() {
-                    let line = &pixels[(corner + y * width) * 3..][..size * 3];
-                    row.iter_mut().zip(line.chunks_exact(3)).for_each(|(o, p)| *o = table[c][usize::from(p[c])]);
-                }
-            }
+        let lines = Lines::new(thumb.view(), canvas.view(), &grid, size);
+        pixels.par_chunks_exact_mut(size).enumerate().for_each(|(i, row)| {
+            let (tile, channel, y) = (i / size / 3, i / size % 3, i % size);
+            let table = &table[channel];
+            row.iter_mut()
+                .zip(lines.of(tile, y).chunks_exact(3))
+                .for_each(|(o, p)| *o = table[usize::from(p[channel])]);
         });
         let shape = [count, 3, size, size];
         let pixels = Array4::from_shape_vec(shape, pixels)
@@ -185,15 +176,17 @@ impl ImageProcessor {
         grid.check()?;
         let size = self.tile_size;
         let labels = labels.insert_axis(Axis(2));
-        let thumb = resize::bicubic(labels, size, size)?;
-        let canvas = resize::bicubic(labels, grid.rows * size, grid.columns * size)?;
-        Ok(Array3::from_shape_fn((self.count(grid), size, size), |(t, y, x)| {
-            let label = match t.checked_sub(1) {
-                None => thumb[[y, x, 0]],
-                Some(t) => canvas[[t / grid.columns * size + y, t % grid.columns * size + x, 0]],
-            };
-            label.min(none)
-        }))
+        let labels = labels.as_standard_layout();
+        let thumb = resize::bicubic_or_same(labels.view(), size, size)?;
+        let canvas = resize::bicubic_or_same(labels.view(), grid.rows * size, grid.columns * size)?;
+        let shape = [self.count(grid), size, size];
+        let mut tiles = vec![0; shape.iter().product()];
+        let lines = Lines::new(thumb.view(), canvas.view(), grid, size);
+        tiles.par_chunks_exact_mut(size).enumerate().for_each(|(i, row)| {
+            row.iter_mut().zip(lines.of(i / size, i % size)).for_each(|(o, &label)| *o = label.min(none));
+        });
+        Array3::from_shape_vec(shape, tiles)
+            .map_err(|_| Error::PixelBuffer { expected: [size, size, 1], found: shape.to_vec() })
     }
 
     /// T, how many tiles a grid stands for.
@@ -245,6 +238,36 @@ impl ImageProcessor {
             }
         }
         Ok(())
+    }
+}
+
+/// Where the lines of tiles stand: the thumbnail's and the canvas's, both [rows, columns, channels] without gaps.
+struct Lines<'a> {
+    thumb: &'a [u8],
+    canvas: &'a [u8],
+    /// Tiles of the canvas in a row.
+    columns: usize,
+    size: usize,
+    /// Bytes of a line of a tile.
+    bytes: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(thumb: ArrayView3<'a, u8>, canvas: ArrayView3<'a, u8>, grid: &TileGrid, size: usize) -> Self {
+        let bytes = size * thumb.dim().2;
+        let slice = |view: ArrayView3<'a, u8>| view.to_slice().unwrap_or_default();
+        Self { thumb: slice(thumb), canvas: slice(canvas), columns: grid.columns, size, bytes }
+    }
+
+    /// Line `y` of tile `t`, of which the thumbnail is the first.
+    fn of(&self, t: usize, y: usize) -> &'a [u8] {
+        match t.checked_sub(1) {
+            None => &self.thumb[y * self.bytes..][..self.bytes],
+            Some(t) => {
+                let line = (t / self.columns * self.size + y) * self.columns + t % self.columns;
+                &self.canvas[line * self.bytes..][..self.bytes]
+            }
+        }
     }
 }
 

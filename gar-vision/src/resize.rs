@@ -4,7 +4,7 @@
 //! Work is shared out by bands of output rows, and every value is computed alone, so results do not depend on the
 //! number of threads.
 
-use ndarray::{Array3, ArrayView3};
+use ndarray::{Array3, ArrayView3, CowArray, Ix3};
 use rayon::prelude::*;
 
 use crate::{Error, Result};
@@ -16,6 +16,16 @@ const ROW_LANES: usize = 24;
 /// Values of a row summed together in the vertical pass.
 const COLUMN_LANES: usize = 32;
 
+/// As [`bicubic`], but an image without gaps that has the size already is lent instead of copied.
+pub(crate) fn bicubic_or_same(image: ArrayView3<'_, u8>, height: usize, width: usize) -> Result<CowArray<'_, u8, Ix3>> {
+    let (in_height, in_width, _) = image.dim();
+    check(image, height, width)?;
+    match (in_height, in_width) == (height, width) && image.is_standard_layout() {
+        true => Ok(image.into()),
+        false => Ok(bicubic(image, height, width)?.into()),
+    }
+}
+
 /// Resizes `image` [H, W, C] to [height, width, C], stretching it: antialiased bicubic with a = −0.5.
 ///
 /// Values are resized in f32, along rows first and columns second (a side that keeps its length is left alone), then
@@ -24,14 +34,11 @@ const COLUMN_LANES: usize = 32;
 /// # Errors
 /// [`Error::EmptyImage`] where a side of the input or of the output is zero, [`Error::PixelBuffer`] for another C.
 pub fn bicubic(image: ArrayView3<'_, u8>, height: usize, width: usize) -> Result<Array3<u8>> {
+    check(image, height, width)?;
     let (in_height, in_width, channels) = image.dim();
-    if channels == 0 || !ROW_LANES.is_multiple_of(channels) {
-        return Err(Error::PixelBuffer { expected: [in_height, in_width, 3], found: image.shape().to_vec() });
-    }
-    for (w, h) in [(in_width, in_height), (width, height)] {
-        if w == 0 || h == 0 {
-            return Err(Error::EmptyImage { width: w, height: h });
-        }
+    if (in_height, in_width) == (height, width) {
+        // Bytes are bytes again after f32.
+        return Ok(image.as_standard_layout().into_owned());
     }
     let image = image.as_standard_layout();
     let source = image.as_slice().unwrap_or_default();
@@ -57,6 +64,20 @@ pub fn bicubic(image: ArrayView3<'_, u8>, height: usize, width: usize) -> Result
     });
     Array3::from_shape_vec((height, width, channels), resized)
         .map_err(|_| Error::PixelBuffer { expected: [height, width, channels], found: vec![] })
+}
+
+/// Refuses what [`bicubic`] does not take.
+fn check(image: ArrayView3<'_, u8>, height: usize, width: usize) -> Result<()> {
+    let (in_height, in_width, channels) = image.dim();
+    if channels == 0 || !ROW_LANES.is_multiple_of(channels) {
+        return Err(Error::PixelBuffer { expected: [in_height, in_width, 3], found: image.shape().to_vec() });
+    }
+    for (w, h) in [(in_width, in_height), (width, height)] {
+        if w == 0 || h == 0 {
+            return Err(Error::EmptyImage { width: w, height: h });
+        }
+    }
+    Ok(())
 }
 
 /// The taps of one axis: output `i` is Σ_j `weights(i)[j]` · source[`start[i]` + j].

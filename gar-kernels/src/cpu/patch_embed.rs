@@ -1,9 +1,9 @@
 //! Patch embedding on the CPU: patches copied into rows, then one matrix product.
 use rayon::prelude::*;
 
-use super::{Cpu, activation, parameter};
+use super::{Cpu, activation, on_host, parameter, result};
 use crate::{
-    Result, Tensor,
+    DType, Result, Tensor,
     ops::{Epilogue, MatMul, PatchDims, PatchEmbed, PatchSpec},
 };
 
@@ -14,7 +14,12 @@ impl PatchEmbed for Cpu {
         let dims = spec.check(pixels)?;
         let PatchDims { batch, channels, patch, width, grid, tokens, .. } = dims;
         let k = channels * patch * patch;
-        let rows = Tensor::from_vec(patches(activation(OP, "pixels", pixels)?, dims), &[batch, grid * grid, k])?;
+        let mut rows = self.memory.room(batch * grid * grid * k);
+        match pixels.dtype() {
+            DType::U8 => cut(on_host(OP, "pixels", pixels)?.host::<u8>()?, dims, &mut rows),
+            _ => cut(activation(OP, "pixels", pixels)?, dims, &mut rows),
+        }
+        let rows = result(rows, &[batch, grid * grid, k])?;
         let epilogue = Epilogue { residual: spec.prompt, ..Epilogue::default() };
         let embedded = self.matmul(&rows, &spec.weight.reshape(&[width, k])?, epilogue)?;
         if spec.class_token.is_none() && spec.positions.is_none() {
@@ -36,20 +41,19 @@ impl PatchEmbed for Cpu {
     }
 }
 
-/// Every patch as a row [channels, p, p], patches row-major.
-fn patches(pixels: &[f32], dims: PatchDims) -> Vec<f32> {
-    let PatchDims { batch, channels, side, patch, grid, .. } = dims;
+/// Writes every patch as a row [channels, p, p], patches row-major.
+fn cut<T: Copy + Into<f32> + Sync>(pixels: &[T], dims: PatchDims, rows: &mut [f32]) {
+    let PatchDims { channels, planes, side, patch, grid, .. } = dims;
     let k = channels * patch * patch;
-    let mut rows = vec![0_f32; batch * grid * grid * k];
-    if !rows.is_empty() {
-        rows.par_chunks_mut(k).with_min_len(32).enumerate().for_each(|(i, row)| {
-            let (t, y, x) = (i / (grid * grid), i / grid % grid, i % grid);
-            for (line, to) in row.chunks_exact_mut(patch).enumerate() {
-                let (channel, dy) = (line / patch, line % patch);
-                let from = ((t * channels + channel) * side + y * patch + dy) * side + x * patch;
-                to.copy_from_slice(&pixels[from..from + patch]);
-            }
-        });
+    if rows.is_empty() {
+        return;
     }
-    rows
+    rows.par_chunks_mut(k).with_min_len(32).enumerate().for_each(|(i, row)| {
+        let (t, y, x) = (i / (grid * grid), i / grid % grid, i % grid);
+        for (line, to) in row.chunks_exact_mut(patch).enumerate() {
+            let (channel, dy) = (line / patch, line % patch);
+            let from = ((t * planes + channel % planes) * side + y * patch + dy) * side + x * patch;
+            to.iter_mut().zip(&pixels[from..from + patch]).for_each(|(to, &pixel)| *to = pixel.into());
+        }
+    });
 }

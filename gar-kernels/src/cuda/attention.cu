@@ -1,7 +1,7 @@
 // Attention of q [B, L, H, d] over k, v [B, S, G, d], full or causal.
 //
 // v1 attention_plain: a thread takes one query of one head and walks the keys with an online softmax in double. Any head size up
-//    to 128, f32 and bf16. The oracle.
+//    to 128, f32 and bf16. The oracle, and what takes heads that are no multiple of 8.
 // v2 attention_flash: FlashAttention-2 on tensor cores (flash.cuh), bf16. 4 · B · H · L · S · d operations (half of it if causal);
 //    a block reads q once and the keys and values that it sees, from L2 for all but the first of the blocks that share them.
 //    A tower's tile of 1025 tokens, 16 heads of 64: 4.3 GFLOP.

@@ -1,4 +1,4 @@
-//! Attention on CUDA: FlashAttention-2 on tensor cores for bf16, the plain kernel for f32.
+//! Attention on CUDA: FlashAttention-2 on tensor cores for bf16, the plain kernel for f32 and for odd sizes of heads.
 use std::f32::consts::LOG2_E;
 
 use super::{Argument, Cuda, Kernel, Launch, Source, launch::int};
@@ -117,12 +117,14 @@ pub struct FlashAttention {
 }
 
 impl Attention for Cuda {
-    /// bf16 with heads of a multiple of 8 up to 128 and a scale above 0 by the fast kernel; f32, and everything
-    /// [`with_plain_kernels`](Cuda::with_plain_kernels), by the plain one.
+    /// Heads of 1 to 128. bf16 with heads of a multiple of 8 and a scale above 0 by the fast kernel; f32, other heads, and
+    /// everything [`with_plain_kernels`](Cuda::with_plain_kernels), by the plain one.
     fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
         let dims = spec.check(q, k, v)?;
-        check_head(OP, q, dims.head_dim)?;
-        if self.plain || q.dtype() == DType::F32 {
+        if !(1..=MOST_HEAD_DIM).contains(&dims.head_dim) {
+            return Err(Error::shape(OP, "q", format!("[B, L, H, d] with d from 1 to {MOST_HEAD_DIM}"), q.shape()));
+        }
+        if self.plain || q.dtype() == DType::F32 || !is_head(dims.head_dim) {
             return run_plain(self, [q, k, v], spec, dims);
         }
         let tile = FlashTile::of(dims.head_dim, spec.mask != Mask::Full);
@@ -139,7 +141,7 @@ impl Attention for FlashAttention {
     }
 }
 
-/// Whether kernels take heads of this size.
+/// Whether the fast kernels, and the cache, take heads of this size: rows of 16-byte accesses.
 pub(super) fn is_head(head_dim: usize) -> bool {
     head_dim.is_multiple_of(8) && (8..=MOST_HEAD_DIM).contains(&head_dim)
 }

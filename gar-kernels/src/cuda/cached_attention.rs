@@ -21,7 +21,7 @@ const SPLIT_ROWS: usize = 16;
 static SOURCE: Source = Source { name: OP, text: include_str!("cached_attention.cu") };
 
 impl CachedAttention for Cuda {
-    /// Heads of a multiple of 8 up to 128, stored in the type of this table's activations.
+    /// Heads of a multiple of 8 up to 128, as pages are read by 16 bytes, stored in the type of this table's activations.
     fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
         if spec.kv_heads == 0 || !is_head(spec.head_dim) {
             let found = format!("{} heads of {}", spec.kv_heads, spec.head_dim);

@@ -38,6 +38,7 @@ impl Parameter {
         let number = match parameter.map(|p| p.dtype) {
             Some(DType::F16) => 1,
             Some(DType::BF16) => 2,
+            Some(DType::U8) => 3,
             _ => 0,
         };
         [parameter.map(|p| p.pointer).into(), Argument::I32(number)]
@@ -95,6 +96,13 @@ impl Cuda {
     /// A tensor in any stored type.
     pub(super) fn stored(&self, op: &'static str, what: &'static str, tensor: &Tensor) -> Result<Parameter> {
         let pointer = self.device.pointer(op, what, tensor, STORED, "f32, f16 or bf16")?;
+        Ok(Parameter { pointer, dtype: tensor.dtype() })
+    }
+
+    /// As [`stored`](Self::stored), or bytes that stand for their numbers.
+    pub(super) fn pixels(&self, op: &'static str, what: &'static str, tensor: &Tensor) -> Result<Parameter> {
+        let accepted = [STORED, &[DType::U8]].concat();
+        let pointer = self.device.pointer(op, what, tensor, &accepted, "f32, f16, bf16 or u8")?;
         Ok(Parameter { pointer, dtype: tensor.dtype() })
     }
 

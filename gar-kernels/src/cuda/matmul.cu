@@ -6,9 +6,11 @@
 //    of k meet in which step is free as long as both sides agree, so a lane feeds the 16 bytes it reads to two steps as
 //    they are, without shared memory. A block takes 16 rows of w; its warps share k between them. A row's sum has one order
 //    whatever other rows there are: sequences decoded together give the bits they give alone.
-//    On an H200, GAR-1B's weights: 1.8 to 3.1 TB/s a launch of 8 to 34 MB, 4.05 TB/s of the 4.23 that a copy makes for the head.
-// v3 the same for up to three weights at once (queries, keys and values; gate and up), and a block brings its weights to the
-//    second-level cache while the kernel before is still running. Not yet measured.
+//    On an H200, GAR-1B's weights: 4.35 µs for 8 MB, 11.8 for 33 MB in 128 blocks, 126 for the head's 525 MB: 4.17 TB/s of the
+//    4.23 that a copy makes.
+// v3 the same for up to three weights at once: queries, keys and values 5.1 µs (12.6 MB), gate and up 18.3 (67 MB). Asking for a
+//    block's own or next weights in the second-level cache before await_previous() made each 0 to 15 % slower, and so did blocks
+//    that stay for several sixteens (22 to 24 µs); eight rows a block gave 20.
 // Many rows go to cuBLASLt where there is one; epilogue_plain and epilogue_8 then do what it does not.
 #include "mma.cuh"
 #include "values.cuh"
@@ -91,7 +93,6 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, 2)
         }
     }
     int first = block * ROWS, n = part.n;
-    if (threadIdx.x < ROWS && first + (int)threadIdx.x < n) prefetch(part.w + (size_t)(first + threadIdx.x) * k, k * 2);
     await_previous();
     __shared__ float partial[WARPS][8 * GAR_TILES][ROWS + 1];
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, group = lane / 4, quarter = lane % 4;

@@ -1,7 +1,7 @@
 //! Patch embedding on CUDA: patches cut into rows, one matrix product, tokens joined.
 use super::{
     Argument, Cuda, Kernel, Source,
-    launch::{Parameter, int, typed, typed_all},
+    launch::{Parameter, THREADS, int, typed, typed_all},
 };
 use crate::{
     Result, Tensor,
@@ -9,6 +9,8 @@ use crate::{
 };
 
 const OP: &str = "patch_embed";
+/// Most blocks that cut patches: some times what a card holds at once.
+const MOST_BLOCKS: usize = 4096;
 static SOURCE: Source = Source { name: OP, text: include_str!("patch_embed.cu") };
 
 pub(super) fn kernels() -> Vec<Kernel> {
@@ -18,17 +20,22 @@ pub(super) fn kernels() -> Vec<Kernel> {
 impl PatchEmbed for Cuda {
     fn patch_embed(&self, pixels: &Tensor, spec: &PatchSpec<'_>) -> Result<Tensor> {
         let dims = spec.check(pixels)?;
-        let PatchDims { batch, channels, side, patch, width, grid, tokens } = dims;
+        let PatchDims { batch, channels, planes, side, patch, width, grid, tokens } = dims;
         let (patches, k, dtype) = (grid * grid, channels * patch * patch, self.activations);
-        let [from, number] = Parameter::arguments(Some(self.stored(OP, "pixels", pixels)?));
+        let [from, number] = Parameter::arguments(Some(self.pixels(OP, "pixels", pixels)?));
         let (rows, to) = self.device.empty(&[batch, patches, k], dtype)?;
         self.activation(OP, "activations", &rows)?;
         if !rows.is_empty() {
-            let extents = [int(OP, "pixels", channels)?, int(OP, "pixels", side)?, int(OP, "weight", patch)?];
+            // A block counts the pixels of a row of patches.
+            int(OP, "pixels", patch * side)?;
             let mut arguments = vec![from, number, to.into()];
-            arguments.extend(extents);
-            arguments.push(Argument::U64(rows.len() as u64));
-            self.launch_items(&typed(&SOURCE, "cut_patches", dtype), rows.len(), &arguments)?;
+            for extent in [channels, planes, side, patch] {
+                arguments.push(int(OP, "pixels", extent)?);
+            }
+            let bands = batch * grid * channels;
+            arguments.push(Argument::U64(bands as u64));
+            let kernel = typed(&SOURCE, "cut_patches", dtype);
+            self.launch_blocks(&kernel, bands.min(MOST_BLOCKS), THREADS, &arguments)?;
         }
         let epilogue = Epilogue { residual: spec.prompt, ..Epilogue::default() };
         let embedded = self.matmul(&rows, &spec.weight.reshape(&[width, k])?, epilogue)?;

@@ -50,17 +50,28 @@ impl Case {
     }
 
     fn apply(&self, op: &dyn PatchEmbed, judge: &Judge<'_>, o: &Operands) -> Verdict<Tensor> {
+        self.apply_to(&judge.up(&o.pixels)?, op, judge, o)
+    }
+
+    /// The same on other pixels than the operands'.
+    fn apply_to(&self, pixels: &Tensor, op: &dyn PatchEmbed, judge: &Judge<'_>, o: &Operands) -> Verdict<Tensor> {
         let prompt = o.prompt.as_ref().map(|p| judge.up(p)).transpose()?;
         let class_token = o.class_token.as_ref().map(|c| judge.up(c)).transpose()?;
         let positions = o.positions.as_ref().map(|p| judge.up(p)).transpose()?;
         let weight = judge.up_as(&o.weight, self.weight)?;
         let (prompt, class_token, positions) = (prompt.as_ref(), class_token.as_ref(), positions.as_ref());
-        Ok(op.patch_embed(&judge.up(&o.pixels)?, &PatchSpec { weight: &weight, prompt, class_token, positions })?)
+        Ok(op.patch_embed(pixels, &PatchSpec { weight: &weight, prompt, class_token, positions })?)
     }
 }
 
+/// Pictures of one channel with that channel `channels` times.
+fn repeated(one: &Array4<f64>, channels: usize) -> Array4<f64> {
+    let (batch, _, height, width) = one.dim();
+    Array4::from_shape_fn((batch, channels, height, width), |(t, _, y, x)| one[[t, 0, y, x]])
+}
+
 /// Judges a [`PatchEmbed`]: agreement with a strided convolution and what is added to it, for every weight type; patches
-/// that do not see each other; refusals.
+/// that do not see each other; one channel shown to all, and bytes read as numbers; refusals.
 ///
 /// # Errors
 /// The first law that is broken.
@@ -111,6 +122,31 @@ pub fn patch_embed(op: &dyn PatchEmbed, device: &dyn Device, config: &LawConfig)
         };
         judge.close(&result(&o)?, &judge.up_as(&result(&changed)?, DType::F32)?)
     })?;
+    judge.law("one channel is shown to every channel of the weight", cases(), |c| {
+        let mut o = c.operands(config);
+        let one = o.pixels.slice(s![.., ..1, .., ..]).to_owned();
+        o.pixels = repeated(&one, c.channels);
+        let (prompt, class_token, positions) = (o.prompt.as_ref(), o.class_token.as_ref(), o.positions.as_ref());
+        let expected = reference::patch_embed(&o.pixels, &o.weight, prompt, class_token, positions);
+        judge.close(&expected, &c.apply_to(&judge.up(&one)?, op, &judge, &o)?)
+    })?;
+    judge.law(
+        "bytes are their numbers, 0 to 255, in every channel or in one",
+        (cases(), any::<bool>()),
+        |(c, one)| {
+            let mut o = c.operands(config);
+            // From −1…1 to every byte.
+            let bytes = o.pixels.mapv(|v| (128.0 * v + 128.0).clamp(0.0, 255.0) as u8);
+            let bytes = if *one { bytes.slice(s![.., ..1, .., ..]).to_owned() } else { bytes };
+            let values = bytes.mapv(f64::from);
+            o.pixels = if *one { repeated(&values, c.channels) } else { values };
+            let (prompt, class_token, positions) = (o.prompt.as_ref(), o.class_token.as_ref(), o.positions.as_ref());
+            let expected = reference::patch_embed(&o.pixels, &o.weight, prompt, class_token, positions);
+            let shape = bytes.shape().to_vec();
+            let pixels = Tensor::from_vec(bytes.into_iter().collect(), &shape)?;
+            judge.close(&expected, &c.apply_to(&device.upload(&pixels)?, op, &judge, &o)?)
+        },
+    )?;
     judge.law("operands that do not fit are refused", cases(), |c| {
         let (side, tokens) = (c.patch * c.grid, c.grid * c.grid);
         let weight = judge.up(&Array4::zeros((c.width, c.channels, c.patch, c.patch)))?;

@@ -18,6 +18,9 @@ pub struct PatchSpec<'a> {
 pub trait PatchEmbed: Send + Sync {
     /// `pixels` [T, channels, S, S] → [T, tokens, C], tokens = (S/p)², row-major, plus one if there is a class token.
     ///
+    /// Pixels of one channel, [T, 1, S, S], are shown to every channel of the weight, as if they were repeated: a mask
+    /// need not be written out. Pixels are activations, or u8, read as their numbers 0 to 255.
+    ///
     /// # Errors
     /// Shapes that do not fit, unsupported types or device.
     fn patch_embed(&self, pixels: &Tensor, spec: &PatchSpec<'_>) -> Result<Tensor>;
@@ -28,8 +31,10 @@ pub trait PatchEmbed: Send + Sync {
 pub struct PatchDims {
     /// Pictures.
     pub batch: usize,
-    /// Channels of a picture.
+    /// Channels of the weight.
     pub channels: usize,
+    /// Channels of a picture: as many, or one that is shown to all. Channel `c` of the weight sees plane `c % planes`.
+    pub planes: usize,
     /// Side of a picture in pixels.
     pub side: usize,
     /// Side of a patch in pixels.
@@ -49,11 +54,12 @@ impl PatchSpec<'_> {
     /// [`Error::Shape`] naming the argument that does not fit.
     pub fn check(&self, pixels: &Tensor) -> Result<PatchDims> {
         const OP: &str = "patch_embed";
-        let [batch, channels, side, _] = pixels.dims(OP, "pixels")?;
-        let [width, _, patch, _] = self.weight.dims(OP, "weight")?;
+        let [batch, planes, side, _] = pixels.dims(OP, "pixels")?;
+        let [width, channels, patch, _] = self.weight.dims(OP, "weight")?;
         self.weight.expect_shape(OP, "weight", &[width, channels, patch, patch])?;
-        if patch == 0 || side == 0 || side % patch != 0 || pixels.shape()[3] != side {
-            let expected = format!("[T, {channels}, S, S] with S a positive multiple of {patch}");
+        let square = patch > 0 && side > 0 && side % patch == 0 && pixels.shape()[3] == side;
+        if !square || (planes != channels && planes != 1) {
+            let expected = format!("[T, {channels} or 1, S, S] with S a positive multiple of {patch}");
             return Err(Error::shape(OP, "pixels", expected, pixels.shape()));
         }
         let grid = side / patch;
@@ -67,6 +73,6 @@ impl PatchSpec<'_> {
         if let Some(positions) = self.positions {
             positions.expect_shape(OP, "positions", &[tokens, width])?;
         }
-        Ok(PatchDims { batch, channels, side, patch, width, grid, tokens })
+        Ok(PatchDims { batch, channels, planes, side, patch, width, grid, tokens })
     }
 }

@@ -5,7 +5,7 @@
 use std::any::Any;
 
 use gar_kernels::{
-    Kernels, Result, Tensor,
+    DType, Kernels, Result, Tensor,
     cpu::Cpu,
     laws::{self, LawConfig, Violation},
     ops::*,

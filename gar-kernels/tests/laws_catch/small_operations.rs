@@ -59,6 +59,32 @@ impl PatchEmbed for PixelsTransposed {
     }
 }
 
+/// One channel is shown to the first channel of the weight alone.
+struct OneForFirst;
+impl PatchEmbed for OneForFirst {
+    fn patch_embed(&self, pixels: &Tensor, spec: &PatchSpec<'_>) -> Result<Tensor> {
+        let PatchDims { batch, channels, planes, side, .. } = spec.check(pixels)?;
+        if planes == channels || pixels.dtype() == DType::U8 {
+            return Cpu::default().patch_embed(pixels, spec);
+        }
+        let mut all = vec![0.0; batch * channels * side * side];
+        let pictures = all.chunks_mut(channels * side * side).zip(pixels.host::<f32>()?.chunks(side * side));
+        pictures.for_each(|(all, one)| all[..one.len()].copy_from_slice(one));
+        Cpu::default().patch_embed(&Tensor::from_vec(all, &[batch, channels, side, side])?, spec)
+    }
+}
+
+struct SignedBytes;
+impl PatchEmbed for SignedBytes {
+    fn patch_embed(&self, pixels: &Tensor, spec: &PatchSpec<'_>) -> Result<Tensor> {
+        if pixels.dtype() != DType::U8 {
+            return Cpu::default().patch_embed(pixels, spec);
+        }
+        let values = pixels.host::<u8>()?.iter().map(|&byte| f32::from(byte as i8)).collect();
+        Cpu::default().patch_embed(&Tensor::from_vec(values, pixels.shape())?, spec)
+    }
+}
+
 struct TanhGelu;
 impl Pointwise for TanhGelu {
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -97,6 +123,8 @@ fn are_caught() {
     caught!(rows, RowsOff);
     caught!(rows, FirstWins);
     caught!(patch_embed, PixelsTransposed);
+    caught!(patch_embed, OneForFirst);
+    caught!(patch_embed, SignedBytes);
     caught!(pointwise, TanhGelu);
     caught!(pointwise, SwigluSwapped);
 }

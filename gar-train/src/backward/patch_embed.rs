@@ -67,12 +67,12 @@ impl Node {
 
     /// Calls back for every line of every patch: the patch's row, the line in it, the line's first pixel.
     fn each_line(&self, mut line_at: impl FnMut(usize, usize, usize)) {
-        let PatchDims { batch, channels, side, patch, grid, .. } = self.dims;
+        let PatchDims { batch, channels, planes, side, patch, grid, .. } = self.dims;
         for row in 0..batch * grid * grid {
             let (t, y, x) = (row / (grid * grid), row / grid % grid, row % grid);
             for line in 0..channels * patch {
                 let (channel, dy) = (line / patch, line % patch);
-                line_at(row, line, ((t * channels + channel) * side + y * patch + dy) * side + x * patch);
+                line_at(row, line, ((t * planes + channel % planes) * side + y * patch + dy) * side + x * patch);
             }
         }
     }

@@ -183,6 +183,7 @@ pub(crate) fn host(k: &Kernels, tensor: &Tensor) -> Result<Host> {
     let tensor = k.device.download(tensor)?;
     match tensor.dtype() {
         DType::F32 => tensor.host::<f32>().map(drop).map(|()| Host::Shared(tensor)),
+        DType::U8 => Ok(Host::Widened(tensor.host::<u8>()?.iter().map(|&byte| byte.into()).collect())),
         _ => tensor.to_f32_vec().map(Host::Widened),
     }
 }

@@ -37,14 +37,6 @@ __device__ inline void await_previous() {
 #endif
 }
 
-// Asks for `bytes` (a multiple of 16) at `p` (aligned to 16) to be brought to the second-level cache. It reads nothing, so that
-// it may stand before await_previous() whoever writes there.
-__device__ inline void prefetch(const void* p, int bytes) {
-#if !defined(GAR_EMULATOR) && __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes));
-#endif
-}
-
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
 

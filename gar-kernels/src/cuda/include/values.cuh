@@ -3,7 +3,7 @@
 #include "gar.cuh"
 
 // Element type of a parameter, as the wrappers number them.
-enum Stored { STORED_F32 = 0, STORED_F16 = 1, STORED_BF16 = 2 };
+enum Stored { STORED_F32 = 0, STORED_F16 = 1, STORED_BF16 = 2, STORED_U8 = 3 };
 
 // An IEEE half as a float, exactly: its bits moved into place and the exponent's bias mended by a product.
 __device__ inline float half_to_float(unsigned short bits) {
@@ -13,11 +13,16 @@ __device__ inline float half_to_float(unsigned short bits) {
     return __uint_as_float(__float_as_uint(size) | sign);
 }
 
-// Entry `at` of a parameter.
+// Entry `at` of a parameter, which is not stored in bytes.
 __device__ inline float stored(const void* p, int type, unsigned long long at) {
     if (type == STORED_F32) return ((const float*)p)[at];
     if (type == STORED_F16) return half_to_float(((const unsigned short*)p)[at]);
     return to_float(((const bf16*)p)[at]);
+}
+
+// Entry `at` of pixels, which may be: a byte is its number.
+__device__ inline float pixel(const void* p, int type, unsigned long long at) {
+    return type == STORED_U8 ? (float)((const unsigned char*)p)[at] : stored(p, type, at);
 }
 
 // x · Φ(x) with the error function.
