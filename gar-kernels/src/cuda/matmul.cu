@@ -11,6 +11,8 @@
 // v3 the same for up to three weights at once: queries, keys and values 5.1 µs (12.6 MB), gate and up 18.3 (67 MB). Asking for a
 //    block's own or next weights in the second-level cache before await_previous() made each 0 to 15 % slower, and so did blocks
 //    that stay for several sixteens (22 to 24 µs); eight rows a block gave 20.
+// v4 16 warps a block instead of 8 where blocks are no more than multiprocessors: 3.83 µs for 8 MB, 10.7 for 33 MB. With more blocks
+//    8 are better: gate and up take 24 µs with 16.
 // Many rows go to cuBLASLt where there is one; epilogue_plain and epilogue_8 then do what it does not.
 #include "mma.cuh"
 #include "values.cuh"
@@ -62,7 +64,7 @@ __device__ inline uint4 load16_if(bool wanted, const void* p, bool once) {
 
 constexpr int ROWS = 16;  // of w, in a block
 constexpr int CHUNK = 32; // entries of k that a warp multiplies at once: 8 for each of the four lanes of a row
-constexpr int WARPS = 8;  // in a block
+constexpr int WARPS = GAR_WARPS; // in a block
 constexpr int AHEAD = 4;  // chunks that a warp asks for before it multiplies the first
 
 // A weight w [n, k] and what follows its product; n is 0 for none.
@@ -80,7 +82,7 @@ struct Part {
 
 // Grid: sixteens of rows of the first weight, then of the second, then of the third. k is a multiple of 8, m at most
 // 8 · GAR_TILES.
-extern "C" __global__ void __launch_bounds__(WARPS* WARP, 2)
+extern "C" __global__ void __launch_bounds__(WARPS* WARP, 16 / WARPS)
     matmul_few(const bf16* x, int m, int k, GAR_PART(0), GAR_PART(1), GAR_PART(2)) {
     int block = blockIdx.x;
     Part part = GAR_PART_OF(0);

@@ -1,6 +1,7 @@
 //! Matrix product on CUDA: few rows by an own kernel, many by the runtime's matrix library.
 use super::{
     Argument, Blas, Cuda, Kernel, Pointer, Product, Source,
+    attention::WARP,
     launch::{Parameter, int, is_aligned, typed, typed_all},
 };
 use crate::{
@@ -13,20 +14,21 @@ const OP: &str = "matmul";
 const FEW_ROWS: usize = 16;
 /// Most weights that `matmul_few` takes at once.
 const FEW_WEIGHTS: usize = 3;
-/// Rows of w that one block of `matmul_few` takes, and its threads.
+/// Rows of w that one block of `matmul_few` takes.
 const FEW_COLUMNS: usize = 16;
-const FEW_THREADS: u32 = 256;
+/// Warps of its blocks where there are many, and where multiprocessors have one each.
+const FEW_WARPS: [usize; 2] = [8, 16];
 static SOURCE: Source = Source { name: OP, text: include_str!("matmul.cu") };
 
 pub(super) fn kernels() -> Vec<Kernel> {
-    let few = (1..=FEW_ROWS.div_ceil(8)).map(few);
+    let few = (1..=FEW_ROWS.div_ceil(8)).flat_map(|tiles| FEW_WARPS.map(|warps| few(tiles, warps)));
     few.chain(typed_all(&SOURCE, &["matmul_plain", "epilogue_8", "epilogue_plain"])).collect()
 }
 
 /// Up to 8 · `tiles` rows.
-fn few(tiles: usize) -> Kernel {
+fn few(tiles: usize, warps: usize) -> Kernel {
     let mut kernel = typed(&SOURCE, "matmul_few", DType::BF16);
-    kernel.defines.push(("GAR_TILES", tiles.to_string()));
+    kernel.defines.extend([("GAR_TILES", tiles.to_string()), ("GAR_WARPS", warps.to_string())]);
     kernel
 }
 
@@ -132,7 +134,9 @@ impl Cuda {
         for _ in all.len()..FEW_WEIGHTS {
             arguments.extend([address, address, number, address, address, address, number]);
         }
-        self.launch_blocks(&few(m.div_ceil(8)), blocks, FEW_THREADS, &arguments)
+        // Rows of x have no say in it: a row's sum has one order whatever other rows there are.
+        let warps = FEW_WARPS[usize::from(blocks <= self.runtime().properties().multiprocessors as usize)];
+        self.launch_blocks(&few(m.div_ceil(8), warps), blocks, (warps * WARP) as u32, &arguments)
     }
 
     /// The library adds bias and residual where nothing stands between them; else a kernel goes over the result once more.
