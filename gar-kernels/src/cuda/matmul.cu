@@ -18,9 +18,10 @@
 #include "values.cuh"
 
 // What follows a product. A null pointer leaves its part out.
+template <bool EXACT = false>
 __device__ inline float finish(float y, float bias, int activation, float scale, float residual) {
     y += bias;
-    if (activation) y = gelu(y);
+    if (activation) y = EXACT ? gelu(y) : gelu_fast(y);
     return residual + scale * y;
 }
 
@@ -34,7 +35,7 @@ extern "C" __global__ void matmul_plain(const GAR_T* x, const void* w, int w_typ
     const GAR_T* row = x + item / n * k;
     float sum = 0.0f;
     for (int i = 0; i < k; ++i) sum += to_float(row[i]) * stored(w, w_type, (size_t)column * k + i);
-    y[item] = from_float<GAR_T>(finish(sum, bias ? stored(bias, bias_type, column) : 0.0f, activation,
+    y[item] = from_float<GAR_T>(finish<true>(sum, bias ? stored(bias, bias_type, column) : 0.0f, activation,
                                        scale ? stored(scale, scale_type, column) : 1.0f,
                                        residual ? to_float(residual[item]) : 0.0f));
 }

@@ -4,6 +4,7 @@
 //! an operation that adds and normalises would read one tensor more than it saves.
 use super::{
     Argument, Cuda, Kernel, Source,
+    attention::WARP,
     launch::{Parameter, int, is_aligned, typed, typed_all},
 };
 use crate::{
@@ -14,12 +15,15 @@ use crate::{
 const OP: &str = "norm";
 /// Most threads of `norm_row`.
 const MOST_THREADS: usize = 512;
-/// Most entries of a row that `norm_row` keeps in registers: VECTORS of `norm.cu`, 8 entries each, a thread.
+/// Rows of a block of `norm_warp`, and most entries of a row: 8 vectors of 8 a lane.
+const WARP_ROWS: usize = 8;
+const MOST_OF_WARP: usize = 8 * 8 * WARP;
+/// Most entries of a row that `norm_row` keeps in registers: 4 vectors of 8 a thread.
 const MOST_KEPT: usize = 4 * 8 * MOST_THREADS;
 static SOURCE: Source = Source { name: OP, text: include_str!("norm.cu") };
 
 pub(super) fn kernels() -> Vec<Kernel> {
-    typed_all(&SOURCE, &["norm_row", "norm_wide", "norm_plain"])
+    typed_all(&SOURCE, &["norm_warp", "norm_row", "norm_wide", "norm_plain"])
 }
 
 impl Norm for Cuda {
@@ -48,10 +52,15 @@ impl Norm for Cuda {
         let mut arguments: Vec<Argument> = vec![from.into(), weight.pointer.into(), bias.into(), to.into()];
         arguments.extend(rest);
         let aligned = is_aligned(from) && is_aligned(weight.pointer) && bias.is_none_or(is_aligned);
-        let function = match aligned && width.is_multiple_of(8) && width <= MOST_KEPT {
-            true => "norm_row",
-            false => "norm_wide",
-        };
+        let vectors = aligned && width.is_multiple_of(8);
+        let blocks = rows.div_ceil(WARP_ROWS);
+        if vectors && width <= MOST_OF_WARP && blocks >= self.runtime().properties().multiprocessors as usize {
+            arguments.push(int(OP, "x", rows)?);
+            let threads = (WARP_ROWS * WARP) as u32;
+            self.launch_blocks(&typed(&SOURCE, "norm_warp", dtype), blocks, threads, &arguments)?;
+            return Ok(y);
+        }
+        let function = if vectors && width <= MOST_KEPT { "norm_row" } else { "norm_wide" };
         self.launch_blocks(&typed(&SOURCE, function, dtype), rows, threads(width), &arguments)?;
         Ok(y)
     }

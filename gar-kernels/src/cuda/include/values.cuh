@@ -28,6 +28,24 @@ __device__ inline float pixel(const void* p, int type, unsigned long long at) {
 // x · Φ(x) with the error function.
 __device__ inline float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
 
+// The same to a millionth of itself, without erff's branches: 1 − Φ(|x|) is half of erfc(|x| / √2), for which Press et al.
+// (Numerical Recipes, 2nd edition, §6.2) give a fit with a relative error below 1.2 · 10⁻⁷ everywhere.
+__device__ inline float gelu_fast(float x) {
+    float z = fabsf(x) * 0.70710678118654752f, t = __fdividef(1.0f, 1.0f + 0.5f * z);
+    float p = 0.17087277f;
+    p = p * t - 0.82215223f;
+    p = p * t + 1.48851587f;
+    p = p * t - 1.13520398f;
+    p = p * t + 0.27886807f;
+    p = p * t - 0.18628806f;
+    p = p * t + 0.09678418f;
+    p = p * t + 0.37409196f;
+    p = p * t + 1.00002368f;
+    p = p * t - 1.26551223f;
+    float beyond = 0.5f * t * exp2_fast((p - z * z) * 1.44269504f);
+    return x * (x < 0.0f ? beyond : 1.0f - beyond);
+}
+
 // x / (1 + e⁻ˣ).
 __device__ inline float silu(float x) { return x / (1.0f + expf(-x)); }
 
