@@ -1,0 +1,33 @@
+// Attention of many queries on Hopper (compute capability 9.0), bf16: what attention_flash and cached_flash compute.
+//
+// v1, v2: attention.cu, cached_attention.cu.
+// v3 attention_hopper: wgmma, tiles brought by a warpgroup of their own, blocks that stay (hopper.cuh). Bound by tensor cores and,
+//    with heads of 64, as much by the exponentials, of which a multiprocessor makes 16 a clock.
+// Not yet measured.
+#include "hopper.cuh"
+
+struct Dense {
+    const bf16 *k, *v;
+    int stride;
+    __device__ inline const bf16* keys(int first) const { return k + (size_t)first * stride; }
+    __device__ inline const bf16* values(int first) const { return v + (size_t)first * stride; }
+};
+
+// As many blocks as run at once. `seen` is how many keys the first query of a sequence sees.
+extern "C" __global__ void __launch_bounds__((GAR_GROUPS + 1) * GROUP, 1)
+    attention_hopper(const bf16* q, const bf16* k, const bf16* v, bf16* out, int batch, int queries, int keys, int heads, int group,
+                     int seen, float scale) {
+    GAR_DYNAMIC_SHARED(memory);
+    constexpr int ROWS = 64 * GAR_GROUPS;
+    int tiles = (queries + ROWS - 1) / ROWS, stride = heads * GAR_HEAD_DIM, kv_stride = stride / group;
+    auto item = [&](int i) {
+        // Full: tiles of one head one after another, so that they share keys in L2. Causal: the longest tiles of all heads first.
+        int one = GAR_CAUSAL ? i % (heads * batch) : i / tiles, head = one % heads, sequence = one / heads;
+        int first = (GAR_CAUSAL ? tiles - 1 - i / (heads * batch) : i % tiles) * ROWS;
+        size_t at = ((size_t)sequence * queries + first) * stride + head * GAR_HEAD_DIM;
+        size_t kv_at = (size_t)sequence * keys * kv_stride + head / group * GAR_HEAD_DIM;
+        Dense cache = {k + kv_at, v + kv_at, kv_stride};
+        return Item<Dense>{q + at, out + at, queries - first, GAR_CAUSAL ? seen + first : seen, cache};
+    };
+    hopper<GAR_GROUPS, GAR_KEYS, GAR_CAUSAL>(memory, tiles * heads * batch, item, stride, scale);
+}

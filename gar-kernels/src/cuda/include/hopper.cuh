@@ -1,0 +1,297 @@
+// Attention on Hopper: products by warpgroups, tiles brought by a warpgroup of their own (after FlashAttention-3, Shah et al., 2024).
+//
+// A program is one specialisation: GAR_HEAD_DIM entries of a head, a multiple of 8 up to 128. A block is GROUPS warpgroups that
+// compute, 64 queries each, and one that loads; it lives as long as there is work. Keys and values have two places each, which
+// barriers hand to and fro; so the computing groups wait for tiles and never for each other, and one group's exponentials run
+// beside another's products. A group also starts the scores of a tile before it adds the values of the last.
+#pragma once
+#include "wgmma.cuh"
+
+// Entries of a head in shared memory: whole steps of wgmma, zeros behind GAR_HEAD_DIM.
+constexpr int DIM = (GAR_HEAD_DIM + 15) / 16 * 16;
+constexpr int CHUNKS = DIM / 8;
+typedef Layout<DIM> Tile;
+
+// Queries of one head, and the keys they see.
+template <typename Cache> struct Item {
+    // The first query and where its result goes; `queries` rows from there on, of which a block takes what it can.
+    const bf16* q;
+    bf16* out;
+    int queries;
+    // How many keys the first query sees.
+    int seen;
+    // keys(i) and values(i) point to row i, the first of a tile, rows `stride` apart.
+    Cache cache;
+    // Keys that the first `rows` queries see.
+    template <bool CAUSAL> __device__ inline int total(int rows) const { return CAUSAL ? seen + min(queries, rows) - 1 : seen; }
+};
+
+// One place for queries, two for keys, two for values, and who may use them.
+template <int ROWS, int KEYS> struct Places {
+    static constexpr int ROWS_BYTES = ROWS * DIM * 2, KEYS_BYTES = KEYS * DIM * 2;
+    unsigned char* memory;
+
+    __device__ inline unsigned char* queries() const { return memory; }
+    __device__ inline unsigned char* keys(int tile) const { return memory + ROWS_BYTES + tile % 2 * KEYS_BYTES; }
+    __device__ inline unsigned char* values(int tile) const { return memory + ROWS_BYTES + (2 + tile % 2) * KEYS_BYTES; }
+    __device__ inline Mbarrier* barriers() const { return (Mbarrier*)(memory + ROWS_BYTES + 4 * KEYS_BYTES); }
+    // Keys of a tile have come, and with the first those queries; values have come.
+    __device__ inline Mbarrier* keys_here(int tile) const { return barriers() + tile % 2; }
+    __device__ inline Mbarrier* values_here(int tile) const { return barriers() + 2 + tile % 2; }
+    // Nobody reads them any more.
+    __device__ inline Mbarrier* keys_free(int tile) const { return barriers() + 4 + tile % 2; }
+    __device__ inline Mbarrier* values_free(int tile) const { return barriers() + 6 + tile % 2; }
+    __device__ inline Mbarrier* queries_free() const { return barriers() + 8; }
+
+    __device__ inline void init(int computing_warps) const {
+        for (int i = 0; i < 9; i++) mbarrier_init(barriers() + i, i < 4 ? GROUP / WARP : computing_warps);
+    }
+};
+
+// Items in the order in which this block takes them: calls `each` with the number of every one.
+template <bool CAUSAL, typename Each> __device__ inline void for_items(int count, Each each) {
+#pragma unroll 1
+    for (int first = 0, round = 0; first < count; first += gridDim.x, round++) {
+        // Causal items stand from long to short: to and fro, so that nobody always takes the longer one.
+        int item = first + (CAUSAL && round % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+        if (item < count) each(item);
+    }
+}
+
+// --- The warpgroup that loads ---
+
+// Starts to copy ROWS rows; rows from `valid` on become zeros.
+template <int ROWS> __device__ inline void load_tile(unsigned char* to, const bf16* from, int stride, int valid, int thread) {
+    // Eights of rows at a time, so that a thread's chunk stays where it is in them; the threads left over have nothing to do.
+    constexpr int STEP = GROUP / CHUNKS / 8 * 8;
+    int row = thread / CHUNKS, chunk = thread % CHUNKS;
+    if (row >= STEP) return;
+    from += (size_t)row * stride + chunk * 8, to += Tile::chunk(ROWS, row, chunk);
+    int rows = chunk * 8 < GAR_HEAD_DIM ? min(valid, ROWS) : 0;
+#pragma unroll 4
+    for (int first = 0; first < ROWS; first += STEP) {
+        if (ROWS % STEP && first + row >= ROWS) break;
+        // Where 0 bytes are read, the address need not exist.
+        cp_async_16(to + first * Tile::PITCH, from, first + row < rows ? 16 : 0);
+        from += (size_t)STEP * stride;
+    }
+}
+
+template <int ROWS, int KEYS> struct Loader {
+    Places<ROWS, KEYS> places;
+    int thread;
+    // Whose copies were started last.
+    Mbarrier* last;
+
+    // Says that what was started before the last `UNDER_WAY` groups of copies has come.
+    template <int UNDER_WAY> __device__ inline void announce() {
+        cp_async_wait<UNDER_WAY>();
+        fence_proxy_async();
+        __syncwarp(); // All lanes' copies have landed.
+        if (last && thread % WARP == 0) mbarrier_arrive(last);
+    }
+    // Ends a group of copies.
+    __device__ inline void close(Mbarrier* here) {
+        cp_async_commit();
+        announce<1>();
+        last = here;
+    }
+    template <typename Cache> __device__ inline void keys(const Cache& cache, int first, int total, int tile) {
+        mbarrier_wait(places.keys_free(tile), tile / 2 % 2 ^ 1);
+        load_tile<KEYS>(places.keys(tile), cache.keys(first), cache.stride, total - first, thread);
+        close(places.keys_here(tile));
+    }
+    template <typename Cache> __device__ inline void values(const Cache& cache, int first, int total, int tile) {
+        mbarrier_wait(places.values_free(tile), tile / 2 % 2 ^ 1);
+        load_tile<KEYS>(places.values(tile), cache.values(first), cache.stride, total - first, thread);
+        close(places.values_here(tile));
+    }
+};
+
+// --- The warpgroups that compute ---
+
+// What a thread knows of its two rows: largest unscaled score, sum of weights over its own columns, weighted values.
+struct State {
+    float top[2], sum[2], values[DIM / 2];
+};
+
+// Starts score = q · kᵀ.
+template <int ROWS, int KEYS> __device__ inline void start_scores(float (&score)[KEYS / 2], Descriptor q, Descriptor k) {
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < DIM / 16; step++)
+        wgmma<KEYS>::keys(score, ahead(q, Tile::column(ROWS, step * 16)), ahead(k, Tile::column(KEYS, step * 16)), step > 0);
+    wgmma_commit();
+}
+
+// Starts values += weights · v.
+template <int KEYS> __device__ inline void start_values(State& state, const unsigned (&weight)[KEYS / 16][4], Descriptor v) {
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < KEYS / 16; step++)
+        wgmma<DIM>::values(state.values, weight[step], ahead(v, step * 16 * Tile::PITCH));
+    wgmma_commit();
+}
+
+// Hides keys: a thread's first row sees `seen` keys of this tile, its second 8 · MORE more.
+template <int KEYS, int MORE> __device__ inline void hide_keys(float (&score)[KEYS / 2], int lane, int seen) {
+    seen -= lane % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (n * 8 + i % 2 >= seen + i / 2 * 8 * MORE) score[n * 4 + i] = -GAR_INFINITY;
+}
+
+// Turns scores into weights 2^(scale · (score − top)); gives what brings sums made before to the new top. Every row sees a key of
+// its first tile, so that no top stays −∞.
+template <int KEYS> __device__ inline void weigh(State& state, float (&score)[KEYS / 2], float (&shrink)[2], float scale) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float top = state.top[half];
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) top = fmaxf(top, fmaxf(score[n * 4 + half * 2], score[n * 4 + half * 2 + 1]));
+        top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 2));
+        float base = top * scale, sum[2] = {};
+        shrink[half] = exp2_fast(fmaf(state.top[half], scale, -base));
+        state.top[half] = top;
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++)
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                float& weight = score[n * 4 + half * 2 + i];
+                weight = exp2_fast(fmaf(weight, scale, -base));
+                sum[i] += weight;
+            }
+        state.sum[half] = state.sum[half] * shrink[half] + (sum[0] + sum[1]);
+    }
+}
+
+// Rounds weights to what wgmma takes as a: of every 16 keys, what it leaves of two eights.
+template <int KEYS> __device__ inline void pack_weights(unsigned (&weight)[KEYS / 16][4], const float (&score)[KEYS / 2]) {
+#pragma unroll
+    for (int step = 0; step < KEYS / 16; step++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) weight[step][i] = pack_bf16(score[step * 8 + i * 2], score[step * 8 + i * 2 + 1]);
+}
+
+// Divides by the sum of weights and stores. `out` points to the first of the warp's 16 rows, of which there are `rows`.
+__device__ inline void store_rows(const State& state, bf16* out, int stride, int rows, int lane) {
+    bool odd = lane % 2;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float sum = state.sum[half];
+        sum += __shfl_xor_sync(ALL_LANES, sum, 1);
+        sum += __shfl_xor_sync(ALL_LANES, sum, 2);
+        float inverse = 1.0f / sum;
+        int row = half * 8 + lane / 4;
+#pragma unroll
+        for (int n = 0; n < DIM / 16; n++) {
+            const float* of = state.values + n * 8 + half * 2;
+            unsigned low = pack_bf16(of[0] * inverse, of[1] * inverse), high = pack_bf16(of[4] * inverse, of[5] * inverse);
+            // Neighbours swap, so that each stores four columns: even lanes of the lower 8, odd ones of the upper.
+            unsigned own = odd ? high : low, other = __shfl_xor_sync(ALL_LANES, odd ? low : high, 1);
+            int column = n * 16 + (odd ? 8 : 0) + lane % 4 / 2 * 4;
+            if (row < rows && column < GAR_HEAD_DIM)
+                *(uint2*)(out + (size_t)row * stride + column) = odd ? make_uint2(other, own) : make_uint2(own, other);
+        }
+    }
+}
+
+// One block. `items(i)` gives item i of `count`; rows of q and out are `stride` apart; query i of an item sees `seen + i` keys if
+// CAUSAL, else `seen`. `scale` carries log2 e.
+template <int GROUPS, int KEYS, bool CAUSAL, typename Items>
+__device__ inline void hopper(unsigned char* memory, int count, Items items, int stride, float scale) {
+    constexpr int ROWS = GROUPS * 64;
+    Places<ROWS, KEYS> places = {memory};
+    if (threadIdx.x == 0) places.init(GROUPS * GROUP / WARP);
+    __syncthreads(); // The barriers are there.
+    int group = threadIdx.x / GROUP, thread = threadIdx.x % GROUP, lane = threadIdx.x % WARP;
+    // Tiles and items so far.
+    int tile = 0, turn = 0;
+    if (group == GROUPS) {
+        keep_registers<GROUPS == 2 ? 40 : 32>();
+        Loader<ROWS, KEYS> loader = {places, thread, nullptr};
+        for_items<CAUSAL>(count, [&](int i) {
+            auto item = items(i);
+            int total = item.template total<CAUSAL>(ROWS);
+            mbarrier_wait(places.queries_free(), turn++ % 2 ^ 1);
+            load_tile<ROWS>(places.queries(), item.q, stride, item.queries, thread);
+            loader.keys(item.cache, 0, total, tile);
+            // Keys are a tile ahead of values, as they are used.
+#pragma unroll 1
+            for (int first = 0; first < total; first += KEYS, tile++) {
+                if (first + KEYS < total) loader.keys(item.cache, first + KEYS, total, tile + 1);
+                loader.values(item.cache, first, total, tile);
+            }
+        });
+        loader.template announce<0>();
+        return;
+    }
+    take_registers<GROUPS == 2 ? 232 : 160>();
+    Descriptor q = descriptor<DIM>(places.queries() + group * 64 * Tile::PITCH, ROWS);
+    auto arrive = [&](Mbarrier* barrier) {
+        if (lane == 0) mbarrier_arrive(barrier);
+    };
+    for_items<CAUSAL>(count, [&](int i) {
+        auto item = items(i);
+        // This group's share: its first row, what its last row sees.
+        int own = group * 64, tiles = (item.template total<CAUSAL>(ROWS) + KEYS - 1) / KEYS;
+        int mine = own < item.queries ? (item.template total<CAUSAL>(own + 64) + KEYS - 1) / KEYS : 0;
+        if (mine > 0) {
+            State state;
+            float score[KEYS / 2], shrink[2];
+            unsigned weight[KEYS / 16][4];
+            state.top[0] = state.top[1] = -GAR_INFINITY, state.sum[0] = state.sum[1] = 0.0f;
+#pragma unroll
+            for (int n = 0; n < DIM / 2; n++) state.values[n] = 0.0f;
+            int row = own + thread / WARP * 16 + lane / 4;
+            auto scores = [&](int first) {
+                arrive(places.keys_free(tile));
+                if (first + KEYS >= mine * KEYS) arrive(places.queries_free());
+                // Every row of the group sees the whole tile in all but the last few tiles.
+                if (first + KEYS > item.seen + (CAUSAL ? own : 0))
+                    hide_keys<KEYS, CAUSAL>(score, lane, item.seen - first + (CAUSAL ? row : 0));
+                weigh<KEYS>(state, score, shrink, scale);
+            };
+            mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
+            start_scores<ROWS, KEYS>(score, q, descriptor<DIM>(places.keys(tile), KEYS));
+            wgmma_wait<0>(score);
+            scores(0);
+            pack_weights<KEYS>(weight, score);
+#pragma unroll 1
+            for (int first = KEYS; first < mine * KEYS; first += KEYS) {
+                tile++;
+                mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
+                start_scores<ROWS, KEYS>(score, q, descriptor<DIM>(places.keys(tile), KEYS));
+                mbarrier_wait(places.values_here(tile - 1), (tile - 1) / 2 % 2);
+                start_values<KEYS>(state, weight, descriptor<DIM>(places.values(tile - 1), KEYS));
+                wgmma_wait<1>(score);
+                scores(first);
+                settle(score);
+                wgmma_wait<0>(state.values);
+                arrive(places.values_free(tile - 1));
+#pragma unroll
+                for (int n = 0; n < DIM / 2; n++) state.values[n] *= shrink[n / 2 % 2];
+                pack_weights<KEYS>(weight, score);
+            }
+            mbarrier_wait(places.values_here(tile), tile / 2 % 2);
+            start_values<KEYS>(state, weight, descriptor<DIM>(places.values(tile), KEYS));
+            wgmma_wait<0>(state.values);
+            arrive(places.values_free(tile++));
+            int first_row = own + thread / WARP * 16;
+            store_rows(state, item.out + (size_t)first_row * stride, stride, item.queries - first_row, lane);
+        }
+        // Tiles that only other groups see; one lane speaks for the warp.
+        for (int left = tiles - mine; left > 0; left--, tile++) {
+            if (lane > 0) continue;
+            mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
+            mbarrier_arrive(places.keys_free(tile));
+            if (left == tiles) mbarrier_arrive(places.queries_free());
+            mbarrier_wait(places.values_here(tile), tile / 2 % 2);
+            mbarrier_arrive(places.values_free(tile));
+        }
+        __syncwarp();
+    });
+}
