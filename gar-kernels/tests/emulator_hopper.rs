@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use emulated::{BOTH, catches_on, drawn, emulator_on, upload};
 use gar_kernels::{
-    Device,
+    Device, Error,
     cuda::{Copies, Cuda, Edit, HopperAttention, HopperTile, Properties, Runtime},
     laws::{self, LawConfig, reference},
     ops::{Attention, AttentionSpec, Mask},
@@ -31,8 +31,12 @@ fn the_kernel_satisfies_the_laws() {
     for (copies, tile) in [(Copies::Eager, (3, 64)), (Copies::Lazy, (2, 128))] {
         let Some(runtime) = hopper(copies) else { return };
         let fast = fast(runtime, tile.0, tile.1);
-        let config =
-            LawConfig { cases: 6, tiles: vec![16, 64, 128], head_dims: vec![8, 24, 64, 72, 96, 128], ..LawConfig::bf16() };
+        let config = LawConfig {
+            cases: 6,
+            tiles: vec![16, 64, 128],
+            head_dims: vec![8, 24, 64, 72, 96, 128],
+            ..LawConfig::bf16()
+        };
         laws::attention(&fast, &**fast.cuda.device(), &config).unwrap();
     }
 }
@@ -41,12 +45,12 @@ fn the_kernel_satisfies_the_laws() {
 type Extents = [usize; 6];
 
 /// The largest deviation of `op` from f64.
-fn deviation(op: &dyn Attention, device: &dyn Device, extents: Extents, mask: Mask) -> f64 {
+fn deviation(op: &dyn Attention, device: &dyn Device, extents: Extents, mask: Mask) -> Result<f64, Error> {
     let [b, l, s, h, g, d] = extents;
     let (q, k, v) = (drawn(1, (b, l, h, d)), drawn(2, (b, s, g, d)), drawn(3, (b, s, g, d)));
     let spec = AttentionSpec { scale: (d as f32).sqrt().recip(), mask };
-    let found = op.attention(&upload(device, &q), &upload(device, &k), &upload(device, &v), &spec).unwrap();
-    emulated::deviation(device, &reference::attention(&q, &k, &v, f64::from(spec.scale), mask), &found)
+    let found = op.attention(&upload(device, &q), &upload(device, &k), &upload(device, &v), &spec)?;
+    Ok(emulated::deviation(device, &reference::attention(&q, &k, &v, f64::from(spec.scale), mask), &found))
 }
 
 /// 3e-3: outputs up to 1 rounded to 8 bits are off by 2e-3 at most, weights rounded to 8 bits add a share of their own.
@@ -75,9 +79,111 @@ fn tails_around_the_tiles() {
             ((3, 64), [1, 255, 255, 1, 1, 24], causal(0)),
             ((3, 192), [1, 63, 385, 1, 1, 8], Mask::Full),
         ] {
-            let most = deviation(&fast(runtime.clone(), tile.0, tile.1), device, extents, mask);
+            let most = deviation(&fast(runtime.clone(), tile.0, tile.1), device, extents, mask).unwrap();
             println!("{tile:?} {extents:?} {mask:?}: {most:.2e}");
             assert!(most <= BOUND, "{tile:?} {extents:?} {mask:?}: {most}");
         }
     }
+}
+
+/// Many queries on a Hopper go to its kernel; few, other cards and other chips have the older ones.
+#[test]
+fn the_wrapper_chooses_by_card_and_queries() {
+    for (capability, queries, ours) in
+        [((9, 0), 257, true), ((9, 0), 64, false), ((8, 9), 257, false), ((10, 0), 257, false)]
+    {
+        // Whatever reaches the kernel fails to compile.
+        let edit = Edit { file: "hopper", from: "GAR_DYNAMIC_SHARED(memory);", to: "nonsense" };
+        let Some(runtime) = emulator_on(Properties { capability, ..HOPPER }, Copies::Eager, &[edit]) else { return };
+        let cuda = Cuda::new(runtime);
+        let x = upload(&**cuda.device(), &drawn(1, (1, queries, 2, 64)));
+        let spec = AttentionSpec { scale: 0.125, mask: Mask::Full };
+        let found = cuda.attention(&x, &x, &x, &spec).map(drop).map_err(|e| e.to_string());
+        match found {
+            Err(text) if ours => assert!(text.contains("attention_hopper") && text.contains("nonsense"), "{text}"),
+            found => assert!(found.is_ok() && !ours, "{capability:?} {queries}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn tiles_that_do_not_exist_are_refused() {
+    let Some(runtime) = hopper(Copies::Eager) else { return };
+    for (groups, keys) in [(1, 64), (4, 64), (2, 24), (2, 0), (3, 208)] {
+        let fast = fast(runtime.clone(), groups, keys);
+        let x = upload(&**fast.cuda.device(), &drawn(1, (1, 1, 1, 64)));
+        let spec = AttentionSpec { scale: 1.0, mask: Mask::Full };
+        let error = fast.attention(&x, &x, &x, &spec).unwrap_err().to_string();
+        assert!(error.contains("2 or 3 groups"), "{error}");
+    }
+}
+
+#[test]
+fn planted_errors_are_caught() {
+    let core = [
+        ("scores that are not waited for", "                wgmma_wait<1>(score);\n", ""),
+        ("values that are not waited for", "wgmma_wait<0>(state.values);\n                arrive", "arrive"),
+        ("the last values not waited for", "wgmma_wait<0>(state.values);\n            arrive", "arrive"),
+        ("keys overwritten while they are read", "mbarrier_wait(places.keys_free(tile), tile / 2 % 2 ^ 1);", ""),
+        ("values overwritten while they are read", "mbarrier_wait(places.values_free(tile), tile / 2 % 2 ^ 1);", ""),
+        ("queries overwritten while they are read", "mbarrier_wait(places.queries_free(), turn++ % 2 ^ 1);", ""),
+        ("keys used before they have come", "mbarrier_wait(places.keys_here(tile + 1), (tile + 1) / 2 % 2)", ""),
+        ("values used before they have come", "mbarrier_wait(places.values_here(tile - 1), (tile - 1) / 2 % 2);", ""),
+        (
+            "keys given back before they are read",
+            "tile++;\n                start",
+            "arrive(places.keys_free(++tile));\n start",
+        ),
+        ("copies announced before they have landed", "    cp_async_wait<UNDER_WAY>();\n", ""),
+        ("copies that wgmma cannot see", "        fence_proxy_async();\n", ""),
+        ("a group without queries that keeps them", "if (left == tiles) mbarrier_arrive(places.queries_free());", ""),
+        ("a tail of keys that is not hidden", "if (first + KEYS > item.seen", "if (first > item.seen"),
+        ("a mask that is one off", "i % 2 >= seen + i / 2", "i % 2 > seen + i / 2"),
+        ("rows that see what the one above sees", "hide_keys<KEYS, CAUSAL>", "hide_keys<KEYS, 0>"),
+        ("values not brought to the new top", "state.values[n] *= shrink[n / 2 % 2];", ""),
+        ("values brought to the other row's top", "shrink[n / 2 % 2]", "shrink[n % 2]"),
+        ("sums not brought to the new top", "state.sum[half] * shrink[half]", "state.sum[half]"),
+        ("neighbours that do not swap", "odd ? make_uint2(other, own)", "odd ? make_uint2(own, other)"),
+        ("a block that takes no second item", "first += gridDim.x, round++", "first = count"),
+    ];
+    for (what, from, to) in core {
+        judge_plant(what, Edit { file: "hopper.cuh", from, to });
+    }
+    let tiles = [
+        (
+            "a wrong stride from 8 rows to the next",
+            "{group_address(start) >> 4 | rows * PITCH / 16 << 16, 8 *",
+            "{group_address(start) >> 4 | rows * PITCH / 16 << 16, 16 *",
+        ),
+        ("a wrong stride from panel to panel", "rows * PITCH / 16 << 16", "8 * PITCH / 16 << 16"),
+        ("chunks that are not swapped", "return at ^ (at >> 7 & CHUNKS - 1) << 4;", "return at;"),
+        ("another layout in the descriptor", "PANEL == 64 ? 1 :", "PANEL == 64 ? 2 :"),
+    ];
+    for (what, from, to) in tiles {
+        judge_plant(what, Edit { file: "wgmma.cuh", from, to });
+    }
+    let own = [
+        ("a causal offset that is one off", "? seen + first :", "? seen + first - 1 :"),
+        ("heads of the wrong group", "head / group * GAR_HEAD_DIM;", "head % (heads / group) * GAR_HEAD_DIM;"),
+    ];
+    for (what, from, to) in own {
+        judge_plant(what, Edit { file: "hopper", from, to });
+    }
+}
+
+/// Three items, the last with one query, five tiles with a tail, two panels.
+fn judge_plant(what: &str, edit: Edit) {
+    catches_on(HOPPER, what, &[edit], |runtime| {
+        let fast = fast(runtime, 2, 64);
+        let device = &**fast.cuda.device();
+        for (extents, mask) in
+            [([1, 129, 290, 4, 2, 128], Mask::Causal { offset: 160 }), ([1, 1, 257, 1, 1, 128], Mask::Full)]
+        {
+            let most = deviation(&fast, device, extents, mask).map_err(|e| e.to_string())?;
+            if most > BOUND {
+                return Err(format!("{most:.1e} off at {extents:?}"));
+            }
+        }
+        Ok(())
+    });
 }

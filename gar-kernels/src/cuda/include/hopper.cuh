@@ -32,15 +32,15 @@ template <int ROWS, int KEYS> struct Places {
     unsigned char* memory;
 
     __device__ inline unsigned char* queries() const { return memory; }
-    __device__ inline unsigned char* keys(int tile) const { return memory + ROWS_BYTES + tile % 2 * KEYS_BYTES; }
-    __device__ inline unsigned char* values(int tile) const { return memory + ROWS_BYTES + (2 + tile % 2) * KEYS_BYTES; }
+    __device__ inline unsigned char* keys(unsigned tile) const { return memory + ROWS_BYTES + tile % 2 * KEYS_BYTES; }
+    __device__ inline unsigned char* values(unsigned tile) const { return memory + ROWS_BYTES + (2 + tile % 2) * KEYS_BYTES; }
     __device__ inline Mbarrier* barriers() const { return (Mbarrier*)(memory + ROWS_BYTES + 4 * KEYS_BYTES); }
     // Keys of a tile have come, and with the first those queries; values have come.
-    __device__ inline Mbarrier* keys_here(int tile) const { return barriers() + tile % 2; }
-    __device__ inline Mbarrier* values_here(int tile) const { return barriers() + 2 + tile % 2; }
+    __device__ inline Mbarrier* keys_here(unsigned tile) const { return barriers() + tile % 2; }
+    __device__ inline Mbarrier* values_here(unsigned tile) const { return barriers() + 2 + tile % 2; }
     // Nobody reads them any more.
-    __device__ inline Mbarrier* keys_free(int tile) const { return barriers() + 4 + tile % 2; }
-    __device__ inline Mbarrier* values_free(int tile) const { return barriers() + 6 + tile % 2; }
+    __device__ inline Mbarrier* keys_free(unsigned tile) const { return barriers() + 4 + tile % 2; }
+    __device__ inline Mbarrier* values_free(unsigned tile) const { return barriers() + 6 + tile % 2; }
     __device__ inline Mbarrier* queries_free() const { return barriers() + 8; }
 
     __device__ inline void init(int computing_warps) const {
@@ -96,12 +96,12 @@ template <int ROWS, int KEYS> struct Loader {
         announce<1>();
         last = here;
     }
-    template <typename Cache> __device__ inline void keys(const Cache& cache, int first, int total, int tile) {
+    template <typename Cache> __device__ inline void keys(const Cache& cache, int first, int total, unsigned tile) {
         mbarrier_wait(places.keys_free(tile), tile / 2 % 2 ^ 1);
         load_tile<KEYS>(places.keys(tile), cache.keys(first), cache.stride, total - first, thread);
         close(places.keys_here(tile));
     }
-    template <typename Cache> __device__ inline void values(const Cache& cache, int first, int total, int tile) {
+    template <typename Cache> __device__ inline void values(const Cache& cache, int first, int total, unsigned tile) {
         mbarrier_wait(places.values_free(tile), tile / 2 % 2 ^ 1);
         load_tile<KEYS>(places.values(tile), cache.values(first), cache.stride, total - first, thread);
         close(places.values_here(tile));
@@ -207,9 +207,10 @@ __device__ inline void hopper(unsigned char* memory, int count, Items items, int
     Places<ROWS, KEYS> places = {memory};
     if (threadIdx.x == 0) places.init(GROUPS * GROUP / WARP);
     __syncthreads(); // The barriers are there.
-    int group = threadIdx.x / GROUP, thread = threadIdx.x % GROUP, lane = threadIdx.x % WARP;
+    // From one lane, so that the compiler knows that a warp does one thing.
+    int group = __shfl_sync(ALL_LANES, threadIdx.x / GROUP, 0), thread = threadIdx.x % GROUP, lane = threadIdx.x % WARP;
     // Tiles and items so far.
-    int tile = 0, turn = 0;
+    unsigned tile = 0, turn = 0;
     if (group == GROUPS) {
         keep_registers<GROUPS == 2 ? 40 : 32>();
         Loader<ROWS, KEYS> loader = {places, thread, nullptr};
@@ -254,6 +255,9 @@ __device__ inline void hopper(unsigned char* memory, int count, Items items, int
                 if (first + KEYS > item.seen + (CAUSAL ? own : 0))
                     hide_keys<KEYS, CAUSAL>(score, lane, item.seen - first + (CAUSAL ? row : 0));
                 weigh<KEYS>(state, score, shrink, scale);
+                settle(score);
+                // A loop that the compiler moves no wgmma_wait across: the last values are added meanwhile.
+                if (first + KEYS < mine * KEYS) mbarrier_wait(places.keys_here(tile + 1), (tile + 1) / 2 % 2);
             };
             mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
             start_scores<ROWS, KEYS>(score, q, descriptor<DIM>(places.keys(tile), KEYS));
@@ -263,13 +267,11 @@ __device__ inline void hopper(unsigned char* memory, int count, Items items, int
 #pragma unroll 1
             for (int first = KEYS; first < mine * KEYS; first += KEYS) {
                 tile++;
-                mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
                 start_scores<ROWS, KEYS>(score, q, descriptor<DIM>(places.keys(tile), KEYS));
                 mbarrier_wait(places.values_here(tile - 1), (tile - 1) / 2 % 2);
                 start_values<KEYS>(state, weight, descriptor<DIM>(places.values(tile - 1), KEYS));
                 wgmma_wait<1>(score);
                 scores(first);
-                settle(score);
                 wgmma_wait<0>(state.values);
                 arrive(places.values_free(tile - 1));
 #pragma unroll

@@ -23,7 +23,7 @@ template <int DIM> struct Layout {
     // Bytes to column `column`, a multiple of 16, of row 0 as a descriptor counts them.
     static __device__ constexpr int column(int rows, int column) { return column / PANEL * rows * PITCH + column % PANEL * 2; }
     // The number of the layout in a descriptor: 1 for swizzles of 128 bytes, 2 for 64, 3 for 32.
-    static constexpr unsigned long long NUMBER = PANEL == 64 ? 1 : PANEL == 32 ? 2 : 3;
+    static constexpr unsigned NUMBER = PANEL == 64 ? 1 : PANEL == 32 ? 2 : 3;
 };
 
 __device__ inline unsigned group_address(const void* p) {
@@ -36,14 +36,16 @@ __device__ inline unsigned group_address(const void* p) {
 
 // What tells wgmma where a matrix lies: start, stride from panel to panel (looked at where a panel's columns are not those summed
 // over), stride from 8 rows to the next 8, layout.
-typedef unsigned long long Descriptor;
+struct Descriptor {
+    unsigned low, high;
+    __device__ inline operator unsigned long long() const { return (unsigned long long)high << 32 | low; }
+};
 template <int DIM> __device__ inline Descriptor descriptor(const void* start, int rows) {
-    constexpr Descriptor EIGHT_ROWS = 8 * Layout<DIM>::PITCH / 16;
-    Descriptor panel = (Descriptor)(rows * Layout<DIM>::PITCH / 16);
-    return group_address(start) >> 4 | panel << 16 | EIGHT_ROWS << 32 | Layout<DIM>::NUMBER << 62;
+    constexpr unsigned PITCH = Layout<DIM>::PITCH;
+    return {group_address(start) >> 4 | rows * PITCH / 16 << 16, 8 * PITCH / 16 | Layout<DIM>::NUMBER << 30};
 }
-// The same, `bytes` further on.
-__device__ inline Descriptor ahead(Descriptor d, int bytes) { return d + (bytes >> 4); }
+// The same, `bytes` further on. The upper half stays a constant.
+__device__ inline Descriptor ahead(Descriptor d, int bytes) { return {d.low + (bytes >> 4), d.high}; }
 
 // --- Products ---
 
@@ -92,14 +94,14 @@ template <int N> struct wgmma {
                          "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" GAR_S##R "}, %" #i ", %" #j                \
                          ", add, 1, 1, 0, 0;\n}"                                                                                \
                          : GAR_D##R                                                                                             \
-                         : "l"(a), "l"(b), "r"(add));                                                                           \
+                         : "l"((unsigned long long)a), "l"((unsigned long long)b), "r"(add));                                                                        \
         }                                                                                                                       \
         static __device__ inline void values(float (&d)[R], const unsigned (&a)[4], Descriptor b) {                             \
             asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #n ", 0;\n"                                                   \
                          "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" GAR_S##R "}, {%" #i ",%" #j ",%" #k        \
                          ",%" #l "}, %" #m ", add, 1, 1, 1;\n}"                                                                 \
                          : GAR_D##R                                                                                             \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1));                                         \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"((unsigned long long)b), "r"(1));                                      \
         }                                                                                                                       \
     }
 GAR_WGMMA(16, 8, 8, 9, 10, 11, 12, 13);
