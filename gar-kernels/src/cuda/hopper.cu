@@ -1,11 +1,31 @@
 // Attention of many queries on Hopper (compute capability 9.0), bf16: what attention_flash and cached_flash compute.
 //
 // v1, v2: attention.cu, cached_attention.cu.
-// v3 attention_hopper: wgmma, tiles brought by a warpgroup of their own, blocks that stay (hopper.cuh). Bound by tensor cores and,
+// v3 attention_hopper, cached_hopper: wgmma, tiles brought by a warpgroup of their own, blocks that stay (hopper.cuh). Bound by tensor cores and,
 //    with heads of 64, as much by the exponentials, of which a multiprocessor makes 16 a clock.
 // Not yet measured.
 #include "hopper.cuh"
 
+#ifdef GAR_PAGE
+#include "pages.cuh"
+
+// Queries behind what a paged cache holds.
+extern "C" __global__ void __launch_bounds__((GAR_GROUPS + 1) * GROUP, 1)
+    cached_hopper(const Address* table, int table_stride, const bf16* q, bf16* out, int batch, int queries, int heads, int group,
+                  int layer, float scale) {
+    GAR_TILES(memory);
+    constexpr int ROWS = 64 * GAR_GROUPS;
+    int tiles = (queries + ROWS - 1) / ROWS, stride = heads * GAR_HEAD_DIM;
+    auto item = [&](int i) {
+        int one = i % (heads * batch), head = one % heads, first = (tiles - 1 - i / (heads * batch)) * ROWS;
+        const Address* sequence = table + (size_t)(one / heads) * table_stride;
+        size_t at = ((size_t)(one / heads) * queries + first) * stride + head * GAR_HEAD_DIM;
+        Tiles cache = {Pages<const bf16>(sequence, layer, heads / group, head / group)};
+        return Item<Tiles>{q + at, out + at, queries - first, (int)sequence[0] + first + 1, cache};
+    };
+    hopper<GAR_GROUPS, GAR_KEYS, true>(memory, tiles * heads * batch, item, stride, scale);
+}
+#else
 struct Dense {
     const bf16 *k, *v;
     int stride;
@@ -17,7 +37,7 @@ struct Dense {
 extern "C" __global__ void __launch_bounds__((GAR_GROUPS + 1) * GROUP, 1)
     attention_hopper(const bf16* q, const bf16* k, const bf16* v, bf16* out, int batch, int queries, int keys, int heads, int group,
                      int seen, float scale) {
-    GAR_DYNAMIC_SHARED(memory);
+    GAR_TILES(memory);
     constexpr int ROWS = 64 * GAR_GROUPS;
     int tiles = (queries + ROWS - 1) / ROWS, stride = heads * GAR_HEAD_DIM, kv_stride = stride / group;
     auto item = [&](int i) {
@@ -31,3 +51,4 @@ extern "C" __global__ void __launch_bounds__((GAR_GROUPS + 1) * GROUP, 1)
     };
     hopper<GAR_GROUPS, GAR_KEYS, GAR_CAUSAL>(memory, tiles * heads * batch, item, stride, scale);
 }
+#endif

@@ -2,6 +2,7 @@
 use super::{
     Argument, Cuda, Kernel, Launch, Source,
     attention::{HEAD_DIMS, base_two, check_head, zeros},
+    kv_cache::PAGE,
     launch::int,
 };
 use crate::{
@@ -49,13 +50,18 @@ impl HopperTile {
         (self.rows() + 4 * self.keys) * head_dim.next_multiple_of(16) * DType::BF16.size() + BARRIERS * 8
     }
 
+    /// The same over pages: each tile lies within one.
+    pub(super) fn paged(head_dim: usize) -> Self {
+        Self { keys: PAGE, ..Self::of(head_dim) }
+    }
+
     fn defines(self, head_dim: usize) -> Vec<(&'static str, String)> {
         let numbers = [("GAR_HEAD_DIM", head_dim), ("GAR_GROUPS", self.groups), ("GAR_KEYS", self.keys)];
         numbers.map(|(name, value)| (name, value.to_string())).into()
     }
 
     /// As many blocks as there are multiprocessors, or items where those are fewer.
-    fn launch(self, cuda: &Cuda, op: &'static str, dims: [usize; 3], head_dim: usize) -> Result<Launch> {
+    pub(super) fn launch(self, cuda: &Cuda, op: &'static str, dims: [usize; 3], head_dim: usize) -> Result<Launch> {
         let [queries, heads, batch] = dims;
         let items = queries.div_ceil(self.rows()) * heads * batch;
         int(op, "q", items)?;
@@ -134,8 +140,17 @@ fn dense(tile: HopperTile, head_dim: usize, causal: bool) -> Kernel {
     Kernel { source: &SOURCE, function: "attention_hopper", defines }
 }
 
+pub(super) fn paged(tile: HopperTile, head_dim: usize) -> Kernel {
+    let mut defines = tile.defines(head_dim);
+    defines.push(("GAR_PAGE", PAGE.to_string()));
+    Kernel { source: &SOURCE, function: "cached_hopper", defines }
+}
+
 /// None where the card is no Hopper.
 pub(super) fn kernels(capability: (u32, u32)) -> Vec<Kernel> {
-    let of = |d| [false, true].map(|causal| dense(HopperTile::of(d), d, causal));
+    let of = |d| {
+        let tile = HopperTile::of(d);
+        [dense(tile, d, false), dense(tile, d, true), paged(HopperTile::paged(d), d)]
+    };
     HEAD_DIMS.into_iter().filter(|_| HopperTile::runs_on(capability)).flat_map(of).collect()
 }

@@ -50,6 +50,7 @@ pub const HEADERS: &[(&str, &str)] = &[
     ("gar.cuh", include_str!("include/gar.cuh")),
     ("hopper.cuh", include_str!("include/hopper.cuh")),
     ("mma.cuh", include_str!("include/mma.cuh")),
+    ("pages.cuh", include_str!("include/pages.cuh")),
     ("plain.cuh", include_str!("include/plain.cuh")),
     ("values.cuh", include_str!("include/values.cuh")),
     ("wgmma.cuh", include_str!("include/wgmma.cuh")),

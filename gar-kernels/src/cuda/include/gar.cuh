@@ -10,7 +10,7 @@
 #ifdef GAR_EMULATOR
 #include "emulator.h"
 #else
-#define GAR_DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
+#define GAR_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 #endif
 
 // The upper half of a float.

@@ -8,6 +8,13 @@ constexpr int GROUP = 4 * WARP;
 
 // --- Tiles in shared memory that wgmma reads ---
 
+// Dynamic shared memory that tiles may start in: swizzles count addresses modulo 1024.
+#ifdef GAR_EMULATOR
+#define GAR_TILES(name) GAR_DYNAMIC_SHARED(name)
+#else
+#define GAR_TILES(name) extern __shared__ __align__(1024) unsigned char name[]
+#endif
+
 // How rows of DIM entries lie there: panels of 64, 32 or 16 columns one behind another, each with its rows one behind another,
 // and the 16-byte chunks of a row swapped by its number ("swizzle"), so that reading 8 chunks of a column or of a row meets
 // every bank once. A panel starts at a multiple of 8 of its rows.
