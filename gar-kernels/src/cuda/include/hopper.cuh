@@ -110,68 +110,80 @@ template <int ROWS, int KEYS> struct Loader {
 
 // --- The warpgroups that compute ---
 
-// What a thread knows of its two rows: largest unscaled score, sum of weights over its own columns, weighted values.
+// What a thread knows of its two rows: largest unscaled score, sum of weights over its own columns, weighted
+// values.
 struct State {
     float top[2], sum[2], values[DIM / 2];
 };
 
-// Starts score = q · kᵀ.
-template <int ROWS, int KEYS> __device__ inline void start_scores(float (&score)[KEYS / 2], Descriptor q, Descriptor k) {
+// Starts score = q · kᵀ with the first N of KEYS keys.
+template <int ROWS, int KEYS, int N> __device__ __forceinline__ void start_scores(float (&score)[N / 2], Descriptor q, Descriptor k) {
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < DIM / 16; step++)
-        wgmma<KEYS>::keys(score, ahead(q, Tile::column(ROWS, step * 16)), ahead(k, Tile::column(KEYS, step * 16)), step > 0);
+        wgmma<N>::keys(score, ahead(q, Tile::column(ROWS, step * 16)), ahead(k, Tile::column(KEYS, step * 16)), step > 0);
     wgmma_commit();
 }
 
-// Starts values += weights · v.
-template <int KEYS> __device__ inline void start_values(State& state, const unsigned (&weight)[KEYS / 16][4], Descriptor v) {
+// Starts values += weights · v with the first N keys.
+template <int N> __device__ __forceinline__ void start_values(State& state, const unsigned (&weight)[N / 16][4], Descriptor v) {
     wgmma_fence();
 #pragma unroll
-    for (int step = 0; step < KEYS / 16; step++)
-        wgmma<DIM>::values(state.values, weight[step], ahead(v, step * 16 * Tile::PITCH));
+    for (int step = 0; step < N / 16; step++) wgmma<DIM>::values(state.values, weight[step], ahead(v, step * 16 * Tile::PITCH));
     wgmma_commit();
 }
 
 // Hides keys: a thread's first row sees `seen` keys of this tile, its second 8 · MORE more.
-template <int KEYS, int MORE> __device__ inline void hide_keys(float (&score)[KEYS / 2], int lane, int seen) {
+template <int N, int MORE> __device__ __forceinline__ void hide_keys(float (&score)[N / 2], int lane, int seen) {
     seen -= lane % 4 * 2;
 #pragma unroll
-    for (int n = 0; n < KEYS / 8; n++)
+    for (int n = 0; n < N / 8; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++)
             if (n * 8 + i % 2 >= seen + i / 2 * 8 * MORE) score[n * 4 + i] = -GAR_INFINITY;
 }
 
-// Turns scores into weights 2^(scale · (score − top)); gives what brings sums made before to the new top. Every row sees a key of
-// its first tile, so that no top stays −∞.
-template <int KEYS> __device__ inline void weigh(State& state, float (&score)[KEYS / 2], float (&shrink)[2], float scale) {
+// Turns scores into weights 2^(scale · (score − top)). Where the top of a row of the warp rises, `shrink` brings what was summed
+// before to the new one. Every row sees a key of its first tile, so that no top stays −∞.
+template <int N>
+__device__ __forceinline__ bool weigh(State& state, float (&score)[N / 2], float (&shrink)[2], float scale) {
+    float top[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        float top = state.top[half];
+        float& most = top[half] = state.top[half];
 #pragma unroll
-        for (int n = 0; n < KEYS / 8; n++) top = fmaxf(top, fmaxf(score[n * 4 + half * 2], score[n * 4 + half * 2 + 1]));
-        top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 2));
-        float base = top * scale, sum[2] = {};
-        shrink[half] = exp2_fast(fmaf(state.top[half], scale, -base));
-        state.top[half] = top;
+        for (int n = 0; n < N / 8; n++) most = fmaxf(most, fmaxf(score[n * 4 + half * 2], score[n * 4 + half * 2 + 1]));
+        most = fmaxf(most, __shfl_xor_sync(ALL_LANES, most, 1));
+        most = fmaxf(most, __shfl_xor_sync(ALL_LANES, most, 2));
+    }
+    bool moves = __any_sync(ALL_LANES, top[0] > state.top[0] || top[1] > state.top[1]);
+    if (moves) {
 #pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
+        for (int half = 0; half < 2; half++) {
+            shrink[half] = exp2_fast((state.top[half] - top[half]) * scale);
+            state.top[half] = top[half], state.sum[half] *= shrink[half];
+        }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float base = state.top[half] * scale, sum[2] = {};
+#pragma unroll
+        for (int n = 0; n < N / 8; n++)
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 float& weight = score[n * 4 + half * 2 + i];
                 weight = exp2_fast(fmaf(weight, scale, -base));
                 sum[i] += weight;
             }
-        state.sum[half] = state.sum[half] * shrink[half] + (sum[0] + sum[1]);
+        state.sum[half] += sum[0] + sum[1];
     }
+    return moves;
 }
 
 // Rounds weights to what wgmma takes as a: of every 16 keys, what it leaves of two eights.
-template <int KEYS> __device__ inline void pack_weights(unsigned (&weight)[KEYS / 16][4], const float (&score)[KEYS / 2]) {
+template <int N> __device__ __forceinline__ void pack_weights(unsigned (&weight)[N / 16][4], const float (&score)[N / 2]) {
 #pragma unroll
-    for (int step = 0; step < KEYS / 16; step++)
+    for (int step = 0; step < N / 16; step++)
 #pragma unroll
         for (int i = 0; i < 4; i++) weight[step][i] = pack_bf16(score[step * 8 + i * 2], score[step * 8 + i * 2 + 1]);
 }
@@ -199,6 +211,108 @@ __device__ inline void store_rows(const State& state, bf16* out, int stride, int
     }
 }
 
+// One warpgroup at one item.
+template <int ROWS, int KEYS, bool CAUSAL> struct Computer {
+    // The last tile is taken in this part of its width where no more of it is seen: the one key of 1025, half a tile on a diagonal.
+    static constexpr int NARROW = CAUSAL && KEYS >= 64 ? KEYS / 32 * 16 : 16;
+    Places<ROWS, KEYS> places;
+    Descriptor q;
+    float scale;
+    // The thread's lane, and its first row of the group's.
+    int lane, row;
+    // Tiles so far.
+    unsigned tile = 0;
+    // Keys that the group's first row sees, and its last.
+    int seen, end;
+    State state;
+
+    __device__ __forceinline__ void arrive(Mbarrier* barrier) const {
+        if (lane == 0) mbarrier_arrive(barrier);
+    }
+    __device__ __forceinline__ Descriptor keys() const { return descriptor<DIM>(places.keys(tile), KEYS); }
+    __device__ __forceinline__ Descriptor values(unsigned of) const { return descriptor<DIM>(places.values(of), KEYS); }
+
+    // From scores of the tile from key `first` on to weights.
+    template <int N> __device__ __forceinline__ bool weigh_tile(float (&score)[N / 2], float (&shrink)[2], int first) {
+        bool more = first + N < end;
+        arrive(places.keys_free(tile));
+        if (!more) arrive(places.queries_free());
+        // Every row of the group sees the whole tile in all but the last few tiles.
+        if (first + N > seen) hide_keys<N, CAUSAL>(score, lane, seen - first + (CAUSAL ? row : 0));
+        bool moves = weigh<N>(state, score, shrink, scale);
+        settle(score);
+        // A loop that the compiler moves no wgmma_wait across: the last values are added meanwhile.
+        if (more) mbarrier_wait(places.keys_here(tile + 1), (tile + 1) / 2 % 2);
+        return moves;
+    }
+
+    // The next tile from its keys to its weights, and the values of the tile before, whose weights are given.
+    template <int N>
+    __device__ __forceinline__ void next_tile(float (&score)[N / 2], const unsigned (&weight)[KEYS / 16][4], int first) {
+        float shrink[2];
+        tile++;
+        start_scores<ROWS, KEYS, N>(score, q, keys());
+        mbarrier_wait(places.values_here(tile - 1), (tile - 1) / 2 % 2);
+        start_values<KEYS>(state, weight, values(tile - 1));
+        wgmma_wait<1>(score);
+        bool moves = weigh_tile<N>(score, shrink, first);
+        wgmma_wait<0>(state.values);
+        arrive(places.values_free(tile - 1));
+        if (moves) {
+#pragma unroll
+            for (int n = 0; n < DIM / 2; n++) state.values[n] *= shrink[n / 2 % 2];
+        }
+    }
+
+    template <int N> __device__ __forceinline__ void last_values(const unsigned (&weight)[N / 16][4]) {
+        mbarrier_wait(places.values_here(tile), tile / 2 % 2);
+        start_values<N>(state, weight, values(tile));
+        wgmma_wait<0>(state.values);
+        arrive(places.values_free(tile++));
+    }
+
+    __device__ __forceinline__ void attend() {
+        float score[KEYS / 2], shrink[2];
+        unsigned weight[KEYS / 16][4];
+        state.top[0] = state.top[1] = -GAR_INFINITY, state.sum[0] = state.sum[1] = 0.0f;
+#pragma unroll
+        for (int n = 0; n < DIM / 2; n++) state.values[n] = 0.0f;
+        mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
+        start_scores<ROWS, KEYS, KEYS>(score, q, keys());
+        wgmma_wait<0>(score);
+        weigh_tile<KEYS>(score, shrink, 0);
+        pack_weights<KEYS>(weight, score);
+        int first = KEYS;
+#pragma unroll 1
+        for (; first < end - NARROW; first += KEYS) {
+            next_tile<KEYS>(score, weight, first);
+            pack_weights<KEYS>(weight, score);
+        }
+        if (first < end) {
+            float few[NARROW / 2];
+            unsigned last[NARROW / 16][4];
+            next_tile<NARROW>(few, weight, first);
+            pack_weights<NARROW>(last, few);
+            last_values<NARROW>(last);
+        } else {
+            last_values<KEYS>(weight);
+        }
+    }
+
+    // Hands on the last `left` of an item's `all` tiles, which only other groups see; one lane speaks for the warp.
+    __device__ inline void pass(int left, int all) {
+        for (; left > 0; left--, tile++) {
+            if (lane > 0) continue;
+            mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
+            mbarrier_arrive(places.keys_free(tile));
+            if (left == all) mbarrier_arrive(places.queries_free());
+            mbarrier_wait(places.values_here(tile), tile / 2 % 2);
+            mbarrier_arrive(places.values_free(tile));
+        }
+        __syncwarp();
+    }
+};
+
 // One block. `items(i)` gives item i of `count`; rows of q and out are `stride` apart; query i of an item sees `seen + i` keys if
 // CAUSAL, else `seen`. `scale` carries log2 e.
 template <int GROUPS, int KEYS, bool CAUSAL, typename Items>
@@ -209,11 +323,10 @@ __device__ inline void hopper(unsigned char* memory, int count, Items items, int
     __syncthreads(); // The barriers are there.
     // From one lane, so that the compiler knows that a warp does one thing.
     int group = __shfl_sync(ALL_LANES, threadIdx.x / GROUP, 0), thread = threadIdx.x % GROUP, lane = threadIdx.x % WARP;
-    // Tiles and items so far.
-    unsigned tile = 0, turn = 0;
     if (group == GROUPS) {
         keep_registers<GROUPS == 2 ? 40 : 32>();
         Loader<ROWS, KEYS> loader = {places, thread, nullptr};
+        unsigned tile = 0, turn = 0;
         for_items<CAUSAL>(count, [&](int i) {
             auto item = items(i);
             int total = item.template total<CAUSAL>(ROWS);
@@ -231,69 +344,19 @@ __device__ inline void hopper(unsigned char* memory, int count, Items items, int
         return;
     }
     take_registers<GROUPS == 2 ? 232 : 160>();
-    Descriptor q = descriptor<DIM>(places.queries() + group * 64 * Tile::PITCH, ROWS);
-    auto arrive = [&](Mbarrier* barrier) {
-        if (lane == 0) mbarrier_arrive(barrier);
-    };
+    Computer<ROWS, KEYS, CAUSAL> computer;
+    computer.places = places, computer.scale = scale, computer.lane = lane, computer.row = thread / WARP * 16 + lane / 4;
+    computer.q = descriptor<DIM>(places.queries() + group * 64 * Tile::PITCH, ROWS);
     for_items<CAUSAL>(count, [&](int i) {
         auto item = items(i);
-        // This group's share: its first row, what its last row sees.
-        int own = group * 64, tiles = (item.template total<CAUSAL>(ROWS) + KEYS - 1) / KEYS;
-        int mine = own < item.queries ? (item.template total<CAUSAL>(own + 64) + KEYS - 1) / KEYS : 0;
-        if (mine > 0) {
-            State state;
-            float score[KEYS / 2], shrink[2];
-            unsigned weight[KEYS / 16][4];
-            state.top[0] = state.top[1] = -GAR_INFINITY, state.sum[0] = state.sum[1] = 0.0f;
-#pragma unroll
-            for (int n = 0; n < DIM / 2; n++) state.values[n] = 0.0f;
-            int row = own + thread / WARP * 16 + lane / 4;
-            auto scores = [&](int first) {
-                arrive(places.keys_free(tile));
-                if (first + KEYS >= mine * KEYS) arrive(places.queries_free());
-                // Every row of the group sees the whole tile in all but the last few tiles.
-                if (first + KEYS > item.seen + (CAUSAL ? own : 0))
-                    hide_keys<KEYS, CAUSAL>(score, lane, item.seen - first + (CAUSAL ? row : 0));
-                weigh<KEYS>(state, score, shrink, scale);
-                settle(score);
-                // A loop that the compiler moves no wgmma_wait across: the last values are added meanwhile.
-                if (first + KEYS < mine * KEYS) mbarrier_wait(places.keys_here(tile + 1), (tile + 1) / 2 % 2);
-            };
-            mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
-            start_scores<ROWS, KEYS>(score, q, descriptor<DIM>(places.keys(tile), KEYS));
-            wgmma_wait<0>(score);
-            scores(0);
-            pack_weights<KEYS>(weight, score);
-#pragma unroll 1
-            for (int first = KEYS; first < mine * KEYS; first += KEYS) {
-                tile++;
-                start_scores<ROWS, KEYS>(score, q, descriptor<DIM>(places.keys(tile), KEYS));
-                mbarrier_wait(places.values_here(tile - 1), (tile - 1) / 2 % 2);
-                start_values<KEYS>(state, weight, descriptor<DIM>(places.values(tile - 1), KEYS));
-                wgmma_wait<1>(score);
-                scores(first);
-                wgmma_wait<0>(state.values);
-                arrive(places.values_free(tile - 1));
-#pragma unroll
-                for (int n = 0; n < DIM / 2; n++) state.values[n] *= shrink[n / 2 % 2];
-                pack_weights<KEYS>(weight, score);
-            }
-            mbarrier_wait(places.values_here(tile), tile / 2 % 2);
-            start_values<KEYS>(state, weight, descriptor<DIM>(places.values(tile), KEYS));
-            wgmma_wait<0>(state.values);
-            arrive(places.values_free(tile++));
-            int first_row = own + thread / WARP * 16;
-            store_rows(state, item.out + (size_t)first_row * stride, stride, item.queries - first_row, lane);
+        int own = group * 64, tiles = (item.template total<CAUSAL>(ROWS) + KEYS - 1) / KEYS, mine = 0;
+        if (own < item.queries) {
+            computer.seen = item.seen + (CAUSAL ? own : 0), computer.end = item.template total<CAUSAL>(own + 64);
+            mine = (computer.end + KEYS - 1) / KEYS;
+            computer.attend();
+            int first = own + thread / WARP * 16;
+            store_rows(computer.state, item.out + (size_t)first * stride, stride, item.queries - first, lane);
         }
-        // Tiles that only other groups see; one lane speaks for the warp.
-        for (int left = tiles - mine; left > 0; left--, tile++) {
-            if (lane > 0) continue;
-            mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
-            mbarrier_arrive(places.keys_free(tile));
-            if (left == tiles) mbarrier_arrive(places.queries_free());
-            mbarrier_wait(places.values_here(tile), tile / 2 % 2);
-            mbarrier_arrive(places.values_free(tile));
-        }
-        __syncwarp();
+        computer.pass(tiles - mine, tiles);
     });
 }
