@@ -75,10 +75,15 @@ impl Bench {
             Ok(())
         };
         let key = (len * 131 + heads) * 257 + d * 2 + usize::from(causal);
-        line("older", key, &older)?;
+        line("older", key * 64, &older)?;
         for (i, &tile) in tiles.iter().enumerate() {
-            let fast = HopperAttention { cuda: self.cuda.clone(), tile };
-            line(&format!("{} groups, {} keys", tile.groups, tile.keys), key * 31 + i + 1, &fast)?;
+            for turns in [false, true] {
+                let tile = HopperTile { turns, ..tile };
+                let fast = HopperAttention { cuda: self.cuda.clone(), tile };
+                let name =
+                    format!("{} groups, {} keys{}", tile.groups, tile.keys, if turns { ", in turn" } else { "" });
+                line(&name, key * 64 + 2 * i + usize::from(turns) + 1, &fast)?;
+            }
         }
         Ok(())
     }
@@ -89,7 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let driver = Arc::new(Driver::open(ordinal)?);
     let cuda = Cuda::new(Arc::new(Recorder::new(driver.clone())));
     let bench = Bench { driver, k: Kernels::from(cuda.clone()), cuda };
-    let tile = |(groups, keys)| HopperTile { groups, keys };
+    let tile = |(groups, keys)| HopperTile { groups, keys, turns: false };
     let narrow = [(3, 128), (3, 112), (3, 96), (3, 64), (2, 128), (2, 160), (2, 176), (2, 192)].map(tile);
     let wide = [(2, 64), (2, 80), (2, 96), (2, 128), (2, 160), (2, 176)].map(tile);
     for len in [1024, 1025, 4096] {

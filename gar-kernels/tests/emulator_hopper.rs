@@ -22,8 +22,9 @@ fn hopper(copies: Copies) -> Option<Arc<dyn Runtime>> {
     emulator_on(HOPPER, copies, &[])
 }
 
+/// The kernel with some tile; with 128 keys groups take turns.
 fn fast(runtime: Arc<dyn Runtime>, groups: usize, keys: usize) -> HopperAttention {
-    HopperAttention { cuda: Cuda::new(runtime), tile: HopperTile { groups, keys } }
+    HopperAttention { cuda: Cuda::new(runtime), tile: HopperTile { groups, keys, turns: keys == 128 } }
 }
 
 /// Heads of 8 to 128 entries: every layout of a tile.
@@ -145,8 +146,8 @@ fn planted_errors_are_caught() {
         ("queries overwritten while they are read", "mbarrier_wait(places.queries_free(), turn++ % 2 ^ 1);", ""),
         (
             "keys used before they have come",
-            "mbarrier_wait(places.keys_here(tile), tile / 2 % 2);\n        start",
-            "start",
+            "mbarrier_wait(places.keys_here(tile), tile / 2 % 2);\n        await",
+            "await",
         ),
         ("copies announced before they have landed", "    cp_async_wait<UNDER_WAY>();\n", ""),
         ("copies that wgmma cannot see", "        fence_proxy_async();\n", ""),

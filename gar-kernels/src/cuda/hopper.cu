@@ -23,7 +23,7 @@ extern "C" __global__ void __launch_bounds__((GAR_GROUPS + 1) * GROUP, 1)
         Tiles cache = {Pages<const bf16>(sequence, layer, heads / group, head / group)};
         return Item<Tiles>{q + at, out + at, queries - first, (int)sequence[0] + first + 1, cache};
     };
-    hopper<GAR_GROUPS, GAR_KEYS, true>(memory, tiles * heads * batch, item, stride, scale);
+    hopper<GAR_GROUPS, GAR_KEYS, true, GAR_TURNS>(memory, tiles * heads * batch, item, stride, scale);
 }
 #else
 struct Dense {
@@ -49,6 +49,6 @@ extern "C" __global__ void __launch_bounds__((GAR_GROUPS + 1) * GROUP, 1)
         Dense cache = {k + kv_at, v + kv_at, kv_stride};
         return Item<Dense>{q + at, out + at, queries - first, GAR_CAUSAL ? seen + first : seen, cache};
     };
-    hopper<GAR_GROUPS, GAR_KEYS, GAR_CAUSAL>(memory, tiles * heads * batch, item, stride, scale);
+    hopper<GAR_GROUPS, GAR_KEYS, GAR_CAUSAL, GAR_TURNS>(memory, tiles * heads * batch, item, stride, scale);
 }
 #endif

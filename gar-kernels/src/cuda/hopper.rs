@@ -24,14 +24,16 @@ pub struct HopperTile {
     pub groups: usize,
     /// Keys of a tile, a multiple of 16 up to 192.
     pub keys: usize,
+    /// Whether groups start their products in turn. Else each does as soon as it can.
+    pub turns: bool,
 }
 
 impl HopperTile {
     /// Scores and their weights take 3/4 · `keys` registers of a thread, values half the head size.
     pub(super) fn of(head_dim: usize) -> Self {
         match head_dim {
-            ..=64 => Self { groups: 3, keys: 128 },
-            _ => Self { groups: 2, keys: 128 },
+            ..=64 => Self { groups: 3, keys: 128, turns: false },
+            _ => Self { groups: 2, keys: 128, turns: false },
         }
     }
 
@@ -56,7 +58,12 @@ impl HopperTile {
     }
 
     fn defines(self, head_dim: usize) -> Vec<(&'static str, String)> {
-        let numbers = [("GAR_HEAD_DIM", head_dim), ("GAR_GROUPS", self.groups), ("GAR_KEYS", self.keys)];
+        let numbers = [
+            ("GAR_HEAD_DIM", head_dim),
+            ("GAR_GROUPS", self.groups),
+            ("GAR_KEYS", self.keys),
+            ("GAR_TURNS", usize::from(self.turns)),
+        ];
         numbers.map(|(name, value)| (name, value.to_string())).into()
     }
 

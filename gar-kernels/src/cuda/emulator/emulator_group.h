@@ -46,10 +46,14 @@ static Group groups[MOST_THREADS / GROUP_LANES];
 static std::vector<Held> held[MOST_THREADS];
 // Groups of products that a thread has closed.
 static unsigned closed[MOST_THREADS];
+// Threads that have come to each barrier with a number.
+constexpr unsigned NUMBERED = 16;
+static unsigned arrived[NUMBERED];
 
 static void reset_products() {
     for (Group& group : groups) group.here = 0, group.under_way.clear();
-    for (unsigned t = 0; t < MOST_THREADS; t++) held[t].clear(), closed[t] = 0;
+    for (unsigned t = 0; t < launch->threads; t++) held[t].clear(), closed[t] = 0;
+    memset(arrived, 0, sizeof arrived);
 }
 
 // Entry (row, k) of what a descriptor names: rows of 16 that are summed over, or (`turned`) 16 rows of k.
@@ -188,26 +192,49 @@ static Mbarrier& mbarrier(void* at) {
 
 static void mbarrier_init(void* at, unsigned count) { mbarrier(at) = {(uint16_t)count, (uint16_t)count, 0}; }
 
-static void mbarrier_arrive(void* at) {
-    Mbarrier& barrier = mbarrier(at);
-    if (barrier.count == 0xffff) fail("mbarrier_arrive: a barrier without a count");
-    if (--barrier.awaited) return;
-    barrier.awaited = barrier.count, barrier.phase ^= 1;
+// Lets threads run that wait at `at`.
+static void wake(const char* what, void* at) {
     for (unsigned t = 0; t < launch->threads; t++) {
-        if (!fibers[t].waits || strcmp(fibers[t].waits, "mbarrier_wait") || fibers[t].operands != at) continue;
+        if (!fibers[t].waits || strcmp(fibers[t].waits, what) || fibers[t].operands != at) continue;
         fibers[t].waits = nullptr;
         warps[t / LANES].ready |= 1u << t % LANES;
     }
 }
 
+// Lets others run until somebody wakes this one.
+static void sleep(const char* what, void* at) {
+    fibers[current].waits = what, fibers[current].operands = at;
+    warps[current / LANES].ready &= ~(1u << current % LANES);
+    yield();
+}
+
+static void mbarrier_arrive(void* at) {
+    Mbarrier& barrier = mbarrier(at);
+    if (barrier.count == 0xffff) fail("mbarrier_arrive: a barrier without a count");
+    if (--barrier.awaited) return;
+    barrier.awaited = barrier.count, barrier.phase ^= 1;
+    wake("mbarrier_wait", at);
+}
+
 static void mbarrier_wait(void* at, unsigned parity) {
     Mbarrier& barrier = mbarrier(at);
     if (barrier.count == 0xffff) fail("mbarrier_wait: a barrier without a count");
-    while (barrier.phase == parity) {
-        fibers[current].waits = "mbarrier_wait", fibers[current].operands = at;
-        warps[current / LANES].ready &= ~(1u << current % LANES);
-        yield();
-    }
+    while (barrier.phase == parity) sleep("mbarrier_wait", at);
+}
+
+// --- Barriers by number ---
+
+// True where it opens.
+static bool barrier_arrive(int number, unsigned threads) {
+    if (number < 1 || number >= (int)NUMBERED || threads % LANES) fail("barrier %d of %u threads", number, threads);
+    if (++arrived[number] < threads) return false;
+    arrived[number] = 0;
+    wake("barrier_sync", &arrived[number]);
+    return true;
+}
+
+static void barrier_sync(int number, unsigned threads) {
+    if (!barrier_arrive(number, threads)) sleep("barrier_sync", &arrived[number]);
 }
 
 } // namespace emulator

@@ -212,14 +212,14 @@ __device__ inline void store_rows(const State& state, bf16* out, int stride, int
 }
 
 // One warpgroup at one item.
-template <int ROWS, int KEYS, bool CAUSAL> struct Computer {
+template <int ROWS, int KEYS, bool CAUSAL, bool TURNS> struct Computer {
     // The last tile is taken in this part of its width where no more of it is seen: the one key of 1025, half a tile on a diagonal.
     static constexpr int NARROW = CAUSAL && KEYS >= 64 ? KEYS / 32 * 16 : 16;
     Places<ROWS, KEYS> places;
     Descriptor q;
     float scale;
-    // The thread's lane, and its first row of the group's.
-    int lane, row;
+    // The group, the thread's lane, and its first row of the group's.
+    int group, lane, row;
     // Tiles so far.
     unsigned tile = 0;
     // Keys that the group's first row sees, and its last.
@@ -228,6 +228,13 @@ template <int ROWS, int KEYS, bool CAUSAL> struct Computer {
 
     __device__ __forceinline__ void arrive(Mbarrier* barrier) const {
         if (lane == 0) mbarrier_arrive(barrier);
+    }
+    // Groups start products one after another, a tile each, so that one's exponentials run beside the others' products.
+    __device__ __forceinline__ void await_turn() const {
+        if (TURNS) barrier_sync(1 + group, 2 * GROUP);
+    }
+    __device__ __forceinline__ void end_turn() const {
+        if (TURNS) barrier_arrive(1 + (group + 1) % (ROWS / 64), 2 * GROUP);
     }
     __device__ __forceinline__ Descriptor keys() const { return descriptor<DIM>(places.keys(tile), KEYS); }
     __device__ __forceinline__ Descriptor values(unsigned of) const { return descriptor<DIM>(places.values(of), KEYS); }
@@ -251,9 +258,11 @@ template <int ROWS, int KEYS, bool CAUSAL> struct Computer {
     __device__ __forceinline__ void next_tile(float (&score)[N / 2], const unsigned (&weight)[KEYS / 16][4], int first) {
         float shrink[2];
         tile++;
+        await_turn();
         start_scores<ROWS, KEYS, N>(score, q, keys());
         mbarrier_wait(places.values_here(tile - 1), (tile - 1) / 2 % 2);
         start_values<KEYS>(state, weight, values(tile - 1));
+        end_turn();
         wgmma_wait<1>(score);
         bool moves = weigh_tile<N>(score, shrink, first);
         wgmma_wait<0>(state.values);
@@ -278,7 +287,9 @@ template <int ROWS, int KEYS, bool CAUSAL> struct Computer {
 #pragma unroll
         for (int n = 0; n < DIM / 2; n++) state.values[n] = 0.0f;
         mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
+        await_turn();
         start_scores<ROWS, KEYS, KEYS>(score, q, keys());
+        end_turn();
         wgmma_wait<0>(score);
         weigh_tile<KEYS>(score, shrink, 0);
         pack_weights<KEYS>(weight, score);
@@ -302,6 +313,8 @@ template <int ROWS, int KEYS, bool CAUSAL> struct Computer {
     // Hands on the last `left` of an item's `all` tiles, which only other groups see; one lane speaks for the warp.
     __device__ inline void pass(int left, int all) {
         for (; left > 0; left--, tile++) {
+            await_turn();
+            end_turn();
             if (lane > 0) continue;
             mbarrier_wait(places.keys_here(tile), tile / 2 % 2);
             mbarrier_arrive(places.keys_free(tile));
@@ -315,7 +328,7 @@ template <int ROWS, int KEYS, bool CAUSAL> struct Computer {
 
 // One block. `items(i)` gives item i of `count`; rows of q and out are `stride` apart; query i of an item sees `seen + i` keys if
 // CAUSAL, else `seen`. `scale` carries log2 e.
-template <int GROUPS, int KEYS, bool CAUSAL, typename Items>
+template <int GROUPS, int KEYS, bool CAUSAL, bool TURNS, typename Items>
 __device__ inline void hopper(unsigned char* memory, int count, Items items, int stride, float scale) {
     constexpr int ROWS = GROUPS * 64;
     Places<ROWS, KEYS> places = {memory};
@@ -344,9 +357,10 @@ __device__ inline void hopper(unsigned char* memory, int count, Items items, int
         return;
     }
     take_registers<GROUPS == 2 ? 232 : 160>();
-    Computer<ROWS, KEYS, CAUSAL> computer;
-    computer.places = places, computer.scale = scale, computer.lane = lane, computer.row = thread / WARP * 16 + lane / 4;
+    Computer<ROWS, KEYS, CAUSAL, TURNS> computer;
+    computer.group = group, computer.places = places, computer.scale = scale, computer.lane = lane, computer.row = thread / WARP * 16 + lane / 4;
     computer.q = descriptor<DIM>(places.queries() + group * 64 * Tile::PITCH, ROWS);
+    if (group == GROUPS - 1) computer.end_turn();
     for_items<CAUSAL>(count, [&](int i) {
         auto item = items(i);
         int own = group * 64, tiles = (item.template total<CAUSAL>(ROWS) + KEYS - 1) / KEYS, mine = 0;

@@ -203,6 +203,26 @@ __device__ inline void mbarrier_wait(Mbarrier* barrier, int parity) {
 #endif
 }
 
+// --- Barriers by number, 1 to 15: each time `threads` of them have come, whole warps, it opens ---
+
+// Waits until it opens.
+__device__ inline void barrier_sync(int number, int threads) {
+#ifdef GAR_EMULATOR
+    emulator::barrier_sync(number, threads);
+#else
+    asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+#endif
+}
+
+// Comes, and does not wait.
+__device__ inline void barrier_arrive(int number, int threads) {
+#ifdef GAR_EMULATOR
+    emulator::barrier_arrive(number, threads);
+#else
+    asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
+#endif
+}
+
 // --- Registers ---
 
 // The most registers of each thread of this warpgroup from here on: fewer than at the start, or more once others gave theirs up.
