@@ -153,18 +153,23 @@ fn planted_errors_are_caught() {
         ("copies that wgmma cannot see", "        fence_proxy_async();\n", ""),
         ("a group without queries that keeps them", "if (left == all) mbarrier_arrive(places.queries_free());", ""),
         ("a tail of keys that is not hidden", "if (first + N > seen)", "if (first > seen)"),
-        ("a mask that is one off", "i % 2 >= seen + i / 2", "i % 2 > seen + i / 2"),
         ("rows that see what the one above sees", "hide_keys<N, CAUSAL>", "hide_keys<N, 0>"),
         ("values not brought to the new top", "state.values[n] *= shrink[n / 2 % 2];", "(void)n;"),
         ("values brought to the other row's top", "shrink[n / 2 % 2]", "shrink[n % 2]"),
-        ("sums not brought to the new top", ", state.sum[half] *= shrink[half];", ";"),
-        ("a top that never rises", "top[0] > state.top[0] ||", "state.top[0] == -GAR_INFINITY || 1 < 0 &&"),
         ("a last tile of which only a part is taken", "first < end - NARROW;", "first < end - KEYS;"),
-        ("neighbours that do not swap", "odd ? make_uint2(other, own)", "odd ? make_uint2(own, other)"),
         ("a block that takes no second item", "first += gridDim.x, round++", "first = count"),
     ];
     for (what, from, to) in core {
         judge_plant(what, Edit { file: "hopper.cuh", from, to });
+    }
+    let rows = [
+        ("a mask that is one off", "i % 2 >= seen + i / 2", "i % 2 > seen + i / 2"),
+        ("sums not brought to the new top", ", state.sum[half] *= shrink[half];", ";"),
+        ("a top that never rises", "top[0] > state.top[0] ||", "state.top[0] == -GAR_INFINITY || 1 < 0 &&"),
+        ("neighbours that do not swap", "odd ? make_uint2(other, own)", "odd ? make_uint2(own, other)"),
+    ];
+    for (what, from, to) in rows {
+        judge_plant(what, Edit { file: "hopper_rows.cuh", from, to });
     }
     let tiles = [
         (

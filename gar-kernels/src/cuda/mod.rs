@@ -49,6 +49,7 @@ pub const HEADERS: &[(&str, &str)] = &[
     ("flash.cuh", include_str!("include/flash.cuh")),
     ("gar.cuh", include_str!("include/gar.cuh")),
     ("hopper.cuh", include_str!("include/hopper.cuh")),
+    ("hopper_rows.cuh", include_str!("include/hopper_rows.cuh")),
     ("mma.cuh", include_str!("include/mma.cuh")),
     ("pages.cuh", include_str!("include/pages.cuh")),
     ("plain.cuh", include_str!("include/plain.cuh")),
