@@ -1,4 +1,4 @@
-// Attention on Hopper: products by warpgroups, tiles brought by a warpgroup of their own (after FlashAttention-3, Shah et al., 2024).
+// Attention on Hopper: products by warpgroups, tiles brought by one of their own (after FlashAttention-3, Shah et al., 2024).
 //
 // A program is one specialisation: GAR_HEAD_DIM entries of a head, a multiple of 8 up to 128. A block is GROUPS warpgroups that
 // compute, 64 queries each, and one that loads; it lives as long as there is work. Keys and values have two places each, which
@@ -252,7 +252,8 @@ __device__ inline void hopper(unsigned char* memory, int count, Items items, int
     }
     take_registers<GROUPS == 2 ? 232 : 160>();
     Computer<ROWS, KEYS, CAUSAL, TURNS> computer;
-    computer.group = group, computer.places = places, computer.scale = scale, computer.lane = lane, computer.row = thread / WARP * 16 + lane / 4;
+    computer.places = places, computer.scale = scale;
+    computer.group = group, computer.lane = lane, computer.row = thread / WARP * 16 + lane / 4;
     computer.q = descriptor<DIM>(places.queries() + group * 64 * Tile::PITCH, ROWS);
     if (group == GROUPS - 1) computer.end_turn();
     for_items<CAUSAL>(count, [&](int i) {

@@ -98,17 +98,17 @@ template <int N> struct wgmma {
     template <> struct wgmma<N> {                                                                                               \
         static __device__ inline void keys(float (&d)[R], Descriptor a, Descriptor b, int add) {                                \
             asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #k ", 0;\n"                                                   \
-                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" GAR_S##R "}, %" #i ", %" #j                \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" GAR_S##R "}, %" #i ", %" #j               \
                          ", add, 1, 1, 0, 0;\n}"                                                                                \
                          : GAR_D##R                                                                                             \
-                         : "l"((unsigned long long)a), "l"((unsigned long long)b), "r"(add));                                                                        \
+                         : "l"((unsigned long long)a), "l"((unsigned long long)b), "r"(add));                                   \
         }                                                                                                                       \
         static __device__ inline void values(float (&d)[R], const unsigned (&a)[4], Descriptor b) {                             \
             asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #n ", 0;\n"                                                   \
-                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" GAR_S##R "}, {%" #i ",%" #j ",%" #k        \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" GAR_S##R "}, {%" #i ",%" #j ",%" #k       \
                          ",%" #l "}, %" #m ", add, 1, 1, 1;\n}"                                                                 \
                          : GAR_D##R                                                                                             \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"((unsigned long long)b), "r"(1));                                      \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"((unsigned long long)b), "r"(1));                     \
         }                                                                                                                       \
     }
 GAR_WGMMA(16, 8, 8, 9, 10, 11, 12, 13);
