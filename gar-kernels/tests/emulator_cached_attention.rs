@@ -4,7 +4,7 @@
 
 mod emulated;
 
-use emulated::{BOTH, catches, deviation, drawn, emulator, upload};
+use emulated::{BOTH, catches, catches_on, deviation, drawn, emulator, emulator_on, upload};
 use gar_kernels::{
     DType, Device,
     cuda::{Copies, Cuda, Edit, Emulator, EmulatorOptions, Properties},
@@ -117,6 +117,48 @@ fn shares_of_a_long_sequence_add_up() {
     }
 }
 
+const HOPPER: Properties = Properties { multiprocessors: 2, capability: (9, 0), shared_bytes: 227 << 10 };
+
+/// Many queries on a Hopper, behind nothing, at the end of a page and behind it.
+#[test]
+fn many_queries_on_hopper() {
+    for copies in BOTH {
+        let Some(runtime) = emulator_on(HOPPER, copies, &[]) else { return };
+        let cuda = Cuda::new(runtime);
+        let tokens = Tokens::drawn(6, 450);
+        let mut cache = cuda.cache(SPEC).unwrap();
+        for range in [0..128, 128..193, 193..450] {
+            let most = feed(&cuda, &mut *cache, &tokens, range.clone());
+            assert!(most <= BOUND, "{range:?}: {most}");
+        }
+    }
+}
+
+/// Sequences of several lengths in one batch, by the laws.
+#[test]
+fn hopper_satisfies_the_laws() {
+    let Some(runtime) = emulator_on(HOPPER, Copies::Lazy, &[]) else { return };
+    let cuda = Cuda::new(runtime);
+    laws::cached_attention(&cuda, &**cuda.device(), &LawConfig { tiles: vec![128, 200], ..config() }).unwrap();
+}
+
+#[test]
+fn errors_planted_for_hopper_are_caught() {
+    let plants = [
+        ("hopper", "the past of the batch is lost", "(int)sequence[0] + first + 1, cache", "first + 1, cache"),
+        ("pages.cuh", "the first page for every position", "(T*)pages[position / GAR_PAGE]", "(T*)pages[0]"),
+    ];
+    let tokens = Tokens::drawn(7, 290);
+    for (file, what, from, to) in plants {
+        catches_on(HOPPER, what, &[Edit { file, from, to }], |runtime| {
+            let cuda = Cuda::new(runtime);
+            let mut cache = cuda.cache(SPEC).map_err(|e| e.to_string())?;
+            let most = feed(&cuda, &mut *cache, &tokens, 0..120).max(feed(&cuda, &mut *cache, &tokens, 120..290));
+            if most > BOUND { Err(format!("{most:.1e} off")) } else { Ok(()) }
+        });
+    }
+}
+
 #[test]
 fn what_the_cache_does_not_support_is_refused() {
     let Some(runtime) = emulator(Copies::Eager, &[]) else { return };
@@ -162,7 +204,6 @@ fn memory_that_runs_out_leaves_the_cache_usable() {
 #[test]
 fn planted_errors_are_caught() {
     let plants = [
-        ("the first page for every position", "(T*)pages[position / GAR_PAGE]", "(T*)pages[0]"),
         ("a step that starts one too late", "(int)sequence[0] + query;", "(int)sequence[0] + query + 1;"),
         (
             "a share that is lost",
@@ -191,8 +232,10 @@ fn planted_errors_are_caught() {
     ];
     // A sequence that arrives in few tokens at a time: three pages, several tiles for each warp.
     let tokens = Tokens::drawn(7, 280);
-    for (what, from, to) in plants {
-        catches(what, &[Edit { file: "cached_attention", from, to }], |runtime| {
+    let pages = ("the first page for every position", "(T*)pages[position / GAR_PAGE]", "(T*)pages[0]");
+    let plants = plants.map(|plant| ("cached_attention", plant)).into_iter().chain([("pages.cuh", pages)]);
+    for (file, (what, from, to)) in plants {
+        catches(what, &[Edit { file, from, to }], |runtime| {
             let cuda = Cuda::new(runtime);
             let mut cache = cuda.cache(SPEC).map_err(|e| e.to_string())?;
             for chunk in [1, 15].into_iter().chain([16; 16]).chain([1, 7]) {

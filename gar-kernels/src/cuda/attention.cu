@@ -38,7 +38,7 @@ struct Dense {
 extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
     attention_flash(const bf16* q, const bf16* k, const bf16* v, bf16* out, int queries, int keys, int heads, int group, int seen,
                     float scale) {
-    await_previous();
+    await_previous(false);
     GAR_DYNAMIC_SHARED(memory);
     constexpr int ROWS = 16 * GAR_M * GAR_WARPS;
     // Blocks start in order: those with most keys first, so that short ones fill the end.

@@ -1,7 +1,12 @@
-//! Attention on CUDA: FlashAttention-2 on tensor cores for bf16, the plain kernel for f32 and for odd sizes of heads.
+//! Attention on CUDA: FlashAttention-2 on tensor cores for bf16 (on Hopper see `hopper.rs`), the plain kernel for f32 and for odd
+//! sizes of heads.
 use std::f32::consts::LOG2_E;
 
-use super::{Argument, Cuda, Kernel, Launch, Source, launch::int};
+use super::{
+    Argument, Cuda, Kernel, Launch, Source,
+    hopper::{self, HopperTile},
+    launch::int,
+};
 use crate::{
     DType, Error, Result, Tensor,
     ops::{Attention, AttentionDims, AttentionSpec, Mask},
@@ -117,8 +122,9 @@ pub struct FlashAttention {
 }
 
 impl Attention for Cuda {
-    /// Heads of 1 to 128. bf16 with heads of a multiple of 8 and a scale above 0 by the fast kernel; f32, other heads, and
-    /// everything [`with_plain_kernels`](Cuda::with_plain_kernels), by the plain one.
+    /// Heads of 1 to 128. bf16 with heads of a multiple of 8 and a scale above 0 by the fast kernel, where there are many queries
+    /// and the card is a Hopper by the one made for it; f32, other heads, and everything
+    /// [`with_plain_kernels`](Cuda::with_plain_kernels), by the plain one.
     fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
         let dims = spec.check(q, k, v)?;
         if !(1..=MOST_HEAD_DIM).contains(&dims.head_dim) {
@@ -128,8 +134,11 @@ impl Attention for Cuda {
             return run_plain(self, [q, k, v], spec, dims);
         }
         let tile = FlashTile::of(dims.head_dim, spec.mask != Mask::Full);
-        let tile = tile.for_work(self, dims.queries, dims.heads * dims.batch, dims.head_dim);
-        run_flash(self, tile, [q, k, v], spec, dims)
+        let chosen = tile.for_work(self, dims.queries, dims.heads * dims.batch, dims.head_dim);
+        if chosen == tile && HopperTile::runs_on(self.runtime().properties().capability) {
+            return hopper::run(self, HopperTile::of(dims.head_dim), [q, k, v], spec, dims);
+        }
+        run_flash(self, chosen, [q, k, v], spec, dims)
     }
 }
 
@@ -215,6 +224,6 @@ fn run_plain(cuda: &Cuda, [q, k, v]: [&Tensor; 3], spec: &AttentionSpec, dims: A
 }
 
 /// What queries without keys give.
-fn zeros(cuda: &Cuda, q: &Tensor) -> Result<Tensor> {
+pub(super) fn zeros(cuda: &Cuda, q: &Tensor) -> Result<Tensor> {
     crate::Device::zeros(&*cuda.device, q.shape(), q.dtype())
 }

@@ -1,33 +1,16 @@
 // Causal attention over a key/value cache in pages.
 //
-// A page holds GAR_PAGE positions of all layers: [layer, keys and values, kv head, position, entry]. Row b of `table` belongs to
-// sequence b: its length before this step, then the addresses of its pages. Whatever changes from token to token stands in the
-// table, so that the launches of a decoder's steps are the same until the table grows.
+// Row b of `table` belongs to sequence b (pages.cuh). Whatever changes from token to token stands there, so that the launches of a
+// decoder's steps are the same until the table grows.
 //
 // cached_append: stores k, v [B, L, G, d] behind what the cache holds, 16 bytes a thread.
 // v1 cached_plain: a thread takes one query of one head (plain.cuh), f32 and bf16. The oracle.
-// v2 cached_flash: many queries, as attention_flash of attention.cu.
+// v2 cached_flash: many queries, as attention_flash of attention.cu. On Hopper cached_hopper of hopper.cu.
 // v2 cached_split: few queries. A block takes the query heads of one kv head, so that keys and values are read once, and a share of
 //    the keys; each warp has tiles and two stages of its own and waits for nobody. 4 · G · d bytes a position and sequence, bound
 //    by memory: a step of GAR-1B behind 4400 positions reads 9 MB a layer. cached_combine joins the shares.
 // Not yet measured.
-#include "gar.cuh"
-
-typedef unsigned long long Address;
-
-// One sequence, one layer, one kv head.
-template <typename T> struct Pages {
-    const Address* pages;
-    // Where its keys and its values start in a page, in elements.
-    unsigned keys_at, values_at;
-
-    __device__ inline Pages(const Address* sequence, int layer, int kv_heads, int kv_head)
-        : pages(sequence + 1), keys_at((layer * 2 * kv_heads + kv_head) * GAR_PAGE * GAR_HEAD_DIM),
-          values_at(((layer * 2 + 1) * kv_heads + kv_head) * GAR_PAGE * GAR_HEAD_DIM) {}
-    __device__ inline T* row(int position, unsigned at) const {
-        return (T*)pages[position / GAR_PAGE] + (at + position % GAR_PAGE * GAR_HEAD_DIM);
-    }
-};
+#include "pages.cuh"
 
 #ifdef GAR_T
 #include "plain.cuh"
@@ -63,20 +46,12 @@ extern "C" __global__ void cached_plain(const Address* table, int table_stride, 
 #else
 #include "flash.cuh"
 
-// Tiles of GAR_KEYS positions, each within one page.
-struct Tiles {
-    Pages<const bf16> pages;
-    static constexpr int stride = GAR_HEAD_DIM;
-    __device__ inline const bf16* keys(int first) const { return pages.row(first, pages.keys_at); }
-    __device__ inline const bf16* values(int first) const { return pages.row(first, pages.values_at); }
-};
-
 #ifdef GAR_M
 // Grid: tiles of queries, heads, sequences.
 extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
     cached_flash(const Address* table, int table_stride, const bf16* q, bf16* out, int queries, int heads, int group, int layer,
                  float scale) {
-    await_previous();
+    await_previous(false);
     GAR_DYNAMIC_SHARED(memory);
     constexpr int ROWS = 16 * GAR_M * GAR_WARPS;
     // Blocks start in order: those with most keys first, so that short ones fill the end.

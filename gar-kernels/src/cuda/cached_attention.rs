@@ -5,6 +5,7 @@
 use super::{
     Argument, Cuda, Kernel, Launch, Source,
     attention::{FlashTile, HEAD_DIMS, WARP, base_two, check_head, is_head},
+    hopper::{self, HopperTile},
     kv_cache::{CudaCache, PAGE},
     launch::int,
 };
@@ -139,11 +140,19 @@ impl Step {
 
     fn flash(&self, cuda: &Cuda, table: Argument, qo: [Argument; 2]) -> Result<()> {
         let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = self.dims;
-        let tile = FlashTile::of(head_dim, true).for_work(cuda, queries, heads * batch, head_dim);
+        let tile = FlashTile::of(head_dim, true);
+        let chosen = tile.for_work(cuda, queries, heads * batch, head_dim);
+        if chosen == tile && HopperTile::runs_on(cuda.runtime().properties().capability) {
+            let tile = HopperTile::paged(head_dim);
+            let mut arguments = self.arguments(table, &qo, &[batch, queries, heads, heads / kv_heads, self.layer])?;
+            arguments.push(self.scale);
+            let launch = tile.launch(cuda, OP, [queries, heads, batch], head_dim)?;
+            return cuda.runtime().launch(&hopper::paged(tile, head_dim), launch, &arguments);
+        }
         let mut arguments = self.arguments(table, &qo, &[queries, heads, heads / kv_heads, self.layer])?;
         arguments.push(self.scale);
-        let launch = tile.launch(OP, [queries, heads, batch], head_dim)?;
-        cuda.runtime().launch(&flash(tile, head_dim), launch, &arguments)
+        let launch = chosen.launch(OP, [queries, heads, batch], head_dim)?;
+        cuda.runtime().launch(&flash(chosen, head_dim), launch, &arguments)
     }
 
     fn split(&self, cuda: &Cuda, table: Argument, [q, out]: [Argument; 2]) -> Result<()> {

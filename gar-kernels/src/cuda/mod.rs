@@ -11,6 +11,7 @@ mod device;
 mod driver;
 #[cfg(feature = "emulator")]
 mod emulator;
+mod hopper;
 mod kv_cache;
 mod launch;
 mod matmul;
@@ -37,6 +38,7 @@ pub use device::CudaDevice;
 pub use driver::{CacheKey, Compiled, Compiler, Driver, KernelCache, architecture};
 #[cfg(feature = "emulator")]
 pub use emulator::{Copies, Edit, Emulator, EmulatorOptions};
+pub use hopper::{HopperAttention, HopperTile};
 pub use recorder::{Recorder, Recordings};
 pub use runtime::{
     Argument, Blas, Buffer, Command, Graph, Kernel, Launch, Memory, Pointer, Product, Properties, Runtime, Source,
@@ -46,17 +48,23 @@ pub use runtime::{
 pub const HEADERS: &[(&str, &str)] = &[
     ("flash.cuh", include_str!("include/flash.cuh")),
     ("gar.cuh", include_str!("include/gar.cuh")),
+    ("hopper.cuh", include_str!("include/hopper.cuh")),
+    ("hopper_rows.cuh", include_str!("include/hopper_rows.cuh")),
     ("mma.cuh", include_str!("include/mma.cuh")),
+    ("pages.cuh", include_str!("include/pages.cuh")),
     ("plain.cuh", include_str!("include/plain.cuh")),
     ("values.cuh", include_str!("include/values.cuh")),
+    ("wgmma.cuh", include_str!("include/wgmma.cuh")),
 ];
 
-/// Every kernel that the wrappers launch, in every specialisation that does not depend on a model's sizes.
-pub fn kernels() -> Vec<Kernel> {
+/// Every kernel that the wrappers launch on a card of some compute capability (major, minor), in every specialisation that does
+/// not depend on a model's sizes.
+pub fn kernels(capability: (u32, u32)) -> Vec<Kernel> {
     [
         argmax::kernels(),
         attention::kernels(),
         cached_attention::kernels(),
+        hopper::kernels(capability),
         matmul::kernels(),
         norm::kernels(),
         patch_embed::kernels(),

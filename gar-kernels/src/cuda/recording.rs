@@ -10,11 +10,10 @@ use std::{
 use super::{Argument, Buffer, Command, Graph, Kernel, Launch, Memory, Runtime};
 use crate::Result;
 
-/// Most commands of the first segment; each has at most twice as many as the one before it, up to [`MOST_COMMANDS`]. Comparing a
-/// request takes less than the device needs to carry it out, so a segment is confirmed while the one before it runs.
+/// Most commands of the first segment; each has at most [`GROWTH`] times as many as the one before it, three times.
+/// Comparing a request takes about a microsecond, carrying it out five, so a segment is confirmed while the one before it runs.
 const FIRST_COMMANDS: usize = 8;
-/// Most commands of any segment.
-const MOST_COMMANDS: usize = 64;
+const GROWTH: usize = 5;
 /// Bytes for the small values of a segment: as many as a driver copies aside without waiting.
 const ARENA: usize = 64 << 10;
 /// Values start at multiples of this, so that kernels may read them sixteen bytes at a time.
@@ -99,7 +98,7 @@ impl Recording {
 
 /// Most commands of a recording's segment `i`.
 fn most_commands(i: usize) -> usize {
-    (FIRST_COMMANDS << i.min(8)).min(MOST_COMMANDS)
+    FIRST_COMMANDS * GROWTH.pow(i.min(3) as u32)
 }
 
 impl Segment {

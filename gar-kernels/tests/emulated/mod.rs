@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use gar_kernels::{
     Device, Error, Tensor, bf16,
-    cuda::{Copies, Edit, Emulator, EmulatorOptions, Runtime},
+    cuda::{Copies, Edit, Emulator, EmulatorOptions, Properties, Runtime},
 };
 use ndarray::Array4;
 
@@ -14,8 +14,14 @@ pub(crate) const BOTH: [Copies; 2] = [Copies::Eager, Copies::Lazy];
 
 /// An emulator whose compiled kernels stay in the target folder; nothing where it is skipped.
 pub(crate) fn emulator(copies: Copies, edits: &[Edit]) -> Option<Arc<dyn Runtime>> {
+    emulator_on(EmulatorOptions::default().properties, copies, edits)
+}
+
+/// The same as another card.
+pub(crate) fn emulator_on(properties: Properties, copies: Copies, edits: &[Edit]) -> Option<Arc<dyn Runtime>> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("emulator");
-    match Emulator::start(EmulatorOptions { copies, edits: edits.to_vec(), folder, ..EmulatorOptions::default() }) {
+    let options = EmulatorOptions { properties, copies, edits: edits.to_vec(), folder, ..EmulatorOptions::default() };
+    match Emulator::start(options) {
         Ok(runtime) => Some(runtime),
         Err(why @ Error::Unavailable { .. }) if std::env::var_os("GAR_REQUIRE_CXX").is_none() => {
             println!("SKIPPED: {why}");
@@ -28,8 +34,18 @@ pub(crate) fn emulator(copies: Copies, edits: &[Edit]) -> Option<Arc<dyn Runtime
 /// Judges with every edit planted, in one mode and then in the other: one must report it. An edit that does not fit its file
 /// is no catch.
 pub(crate) fn catches(what: &str, edits: &[Edit], judge: impl Fn(Arc<dyn Runtime>) -> Result<(), String>) {
+    catches_on(EmulatorOptions::default().properties, what, edits, judge);
+}
+
+/// The same on another card.
+pub(crate) fn catches_on(
+    properties: Properties,
+    what: &str,
+    edits: &[Edit],
+    judge: impl Fn(Arc<dyn Runtime>) -> Result<(), String>,
+) {
     for copies in BOTH {
-        let Some(runtime) = emulator(copies, edits) else { return };
+        let Some(runtime) = emulator_on(properties, copies, edits) else { return };
         if let Err(text) = judge(runtime) {
             assert!(!text.contains("exactly once") && !text.contains("does not compile"), "{what}: {text}");
             println!("{what}, {copies:?}: {text}");

@@ -16,6 +16,7 @@ use crate::{
 const SHIM: &[(&str, &str)] = &[
     ("emulator.h", include_str!("emulator.h")),
     ("emulator_fibers.h", include_str!("emulator_fibers.h")),
+    ("emulator_group.h", include_str!("emulator_group.h")),
     ("emulator_warp.h", include_str!("emulator_warp.h")),
     ("entry.cpp", include_str!("entry.cpp")),
 ];

@@ -55,6 +55,7 @@ template <typename A, typename B> static inline std::common_type_t<A, B> max(A a
 
 #include "emulator_fibers.h"
 #include "emulator_warp.h"
+#include "emulator_group.h"
 
 // Fibers take turns only at collectives, so that plain code is atomic.
 template <typename T> static inline T atomicAdd(T* at, T value) {

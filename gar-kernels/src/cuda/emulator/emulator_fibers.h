@@ -106,6 +106,7 @@ static void (*kernel)(void* const*);
 static void* const* kernel_arguments;
 
 static void reset_copies(unsigned fiber);
+static void reset_products();
 
 // Ends the launch with an error that names the block and the thread. Fibers hold nothing that would need to be undone.
 [[noreturn]] static void fail(const char* format, ...) {
@@ -212,6 +213,7 @@ static bool run_block() {
         make_context(fibers[t].context, stacks + t * STACK_BYTES, run_thread);
         reset_copies(t);
     }
+    reset_products();
     for (Warp& warp : warps) warp.ready = warp.alive;
     current = launch->lazy ? launch->threads - 1 : 0;
     resume(scheduler, next_ready());

@@ -49,14 +49,36 @@ struct Copies {
 };
 static Copies copies[MOST_THREADS];
 
+// Of each 16 bytes of dynamic shared memory, whose copy came there last, and how many fences that thread had made.
+struct Writer {
+    unsigned thread, fences;
+};
+static std::vector<Writer> writers;
+static unsigned fences[MOST_THREADS];
+
+static void fence_proxy_async() { fences[current]++; }
+
+// Refuses what a copy has written and its thread has made no fence for since.
+static void check_fenced(size_t byte) {
+    if (byte / 16 >= writers.size()) return;
+    Writer writer = writers[byte / 16];
+    if (writer.thread < MOST_THREADS && fences[writer.thread] == writer.fences)
+        fail("wgmma reads what thread %u copied without a fence_proxy_async", writer.thread);
+}
+
 static void reset_copies(unsigned fiber) {
     copies[fiber].pending.clear();
     copies[fiber].group = 0;
+    writers.clear();
 }
 
 static void carry_out(const Copy& copy) {
     memcpy(copy.to, copy.from, copy.bytes);
     memset((char*)copy.to + copy.bytes, 0, 16 - copy.bytes);
+    size_t unit = ((unsigned char*)copy.to - dynamic_shared) / 16;
+    if ((unsigned char*)copy.to < dynamic_shared || unit >= launch->shared_bytes / 16) return;
+    if (writers.empty()) writers.assign(launch->shared_bytes / 16, {MOST_THREADS, 0});
+    writers[unit] = {current, fences[current]};
 }
 
 static void cp_async_16(void* shared, const void* global, int bytes) {

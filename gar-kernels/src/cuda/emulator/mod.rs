@@ -3,7 +3,7 @@
 //! Every thread of a block is a fiber. Barriers, shuffles, `mma` and `ldmatrix` are carried out by the last thread that
 //! arrives; threads that wait for different things are an error naming block and thread. What a GPU leaves undefined is
 //! made visible: fresh device memory and shared memory read as NaN, memory around a buffer must not be written, and
-//! asynchronous copies land at once or only when waited for ([`Copies`]).
+//! asynchronous copies and Hopper's products are done at once or only when waited for ([`Copies`]).
 //!
 //! It does not see races between blocks, bank conflicts, or time.
 //!

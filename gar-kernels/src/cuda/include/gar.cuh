@@ -25,14 +25,21 @@ constexpr unsigned ALL_LANES = 0xffffffffu;
 
 #define GAR_INFINITY __int_as_float(0x7f800000)
 
-// From capability 9.0 on, a kernel begins while the one launched before it ends (programmatic dependent launch): its blocks
-// take the places that become free. This lets the next kernel come as soon as all blocks of this one have begun, and waits
-// until the one before is over and what it wrote can be seen.
-__device__ inline void await_previous() {
+// From capability 9.0 on, a kernel begins while the one launched before it ends (programmatic dependent launch), and waits here
+// until that one is over and what it wrote can be seen. A small kernel lets the next one come at once, so that its blocks stand
+// ready. Behind a large one they would take what places are free, two on one multiprocessor and none on others: it lets the next
+// one come when it ends.
+//
+// A decode step of GAR-1B in one graph on an H200: 1.095 ms without, 1.268 where every kernel lets the next come at once, 1.055
+// where none does, 1.033 where small ones do.
+//
+// A kernel that has no register to spare for the question says that it is not small.
+__device__ inline void await_previous(bool may_be_small = true) {
 #ifdef GAR_EMULATOR
     emulator::await_previous();
 #elif __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
+    constexpr unsigned SMALL = 64; // blocks
+    if (may_be_small && gridDim.x * gridDim.y * gridDim.z <= SMALL) asm volatile("griddepcontrol.launch_dependents;");
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
