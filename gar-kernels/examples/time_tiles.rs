@@ -95,12 +95,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cuda = Cuda::new(Arc::new(Recorder::new(driver.clone())));
     let bench = Bench { driver, k: Kernels::from(cuda.clone()), cuda };
     let tile = |(groups, keys)| HopperTile { groups, keys, turns: false };
-    let narrow = [(3, 128), (3, 112), (3, 96), (3, 64), (2, 128), (2, 160), (2, 176), (2, 192)].map(tile);
-    let wide = [(2, 64), (2, 80), (2, 96), (2, 128), (2, 160), (2, 176)].map(tile);
+    let narrow = [(3, 128), (3, 112), (2, 128), (2, 176), (2, 192)].map(tile);
+    let wide = [(2, 128), (2, 160), (2, 176)].map(tile);
     for len in [1024, 1025, 4096] {
         bench.shape([len, 16, 16, 64], false, &narrow)?;
         bench.shape([len, 32, 8, 64], true, &narrow)?;
-        bench.shape([len, 16, 16, 96], false, &[(3, 80), (3, 96), (2, 128), (2, 144), (2, 176)].map(tile))?;
+        bench.shape([len, 16, 16, 96], false, &[(3, 96), (2, 128), (2, 144)].map(tile))?;
         bench.shape([len, 16, 16, 128], false, &wide)?;
         bench.shape([len, 16, 16, 128], true, &wide)?;
     }

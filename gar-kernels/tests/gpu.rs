@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use gar_kernels::{
-    DType, Error, Kernels, Tensor, bf16,
-    cuda::{Cuda, Driver, Recorder},
+    DType, Error, Kernels, Result, Tensor, bf16,
+    cuda::{Cuda, Driver, HopperAttention, HopperTile, Recorder, Runtime},
     laws::{self, LawConfig},
-    ops::{Epilogue, NormKind, NormSpec},
+    ops::{Activation, AttentionSpec, CacheSpec, Epilogue, Mask, NormKind, NormSpec},
 };
 
 fn driver() -> Option<Arc<Driver>> {
@@ -44,6 +44,81 @@ fn the_laws_hold_in_bf16() {
     let Some(driver) = driver() else { return };
     judge(&Kernels::from(Cuda::new(driver.clone())), &config(), "fast kernels");
     judge(&Kernels::from(Cuda::new(driver).with_plain_kernels()), &config(), "plain kernels");
+}
+
+/// The wrapper takes this kernel for many queries alone, more than the laws draw.
+#[test]
+fn attention_for_hopper_satisfies_the_laws() {
+    let Some(driver) = driver() else { return };
+    if driver.properties().capability.0 != 9 {
+        println!("SKIPPED: no Hopper");
+        return;
+    }
+    let cuda = Cuda::new(driver);
+    for (groups, keys, turns) in [(3, 128, false), (2, 128, false), (2, 176, true), (2, 16, false)] {
+        let op = HopperAttention { cuda: cuda.clone(), tile: HopperTile { groups, keys, turns } };
+        let config = LawConfig { head_dims: vec![8, 64, 96, 128], ..config() };
+        if let Err(violation) = laws::attention(&op, &**cuda.device(), &config) {
+            panic!("{:?}: {violation}", op.tile);
+        }
+    }
+}
+
+/// ‖fast − plain‖ / ‖plain‖. Both round their results to bf16, which alone is 0.2 %; weights of the softmax are rounded too.
+fn apart(fast: &Tensor, plain: &Tensor, kernels: &Kernels) -> f64 {
+    let [fast, plain] = [fast, plain].map(|t| kernels.device.download(t).unwrap().to_f32_vec().unwrap());
+    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+    let error = norm(&mut fast.iter().zip(&plain).map(|(f, p)| f64::from(*f) - f64::from(*p)));
+    error / norm(&mut plain.iter().map(|p| f64::from(*p)))
+}
+
+/// Kernels that wrappers choose for large sizes, at those of a picture of several tiles.
+#[test]
+fn sizes_of_a_picture_agree_with_the_plain_kernels() {
+    let Some(driver) = driver() else { return };
+    let fast = Kernels::from(Cuda::new(driver.clone()));
+    let plain = Kernels::from(Cuda::new(driver).with_plain_kernels());
+    let mut state = 7_u32;
+    let mut random = |shape: &[usize]| {
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            bf16::from_f32((state >> 8) as f32 / (1 << 22) as f32 - 2.0)
+        };
+        let values = (0..shape.iter().product::<usize>()).map(|_| next()).collect();
+        fast.device.upload(&Tensor::from_vec(values, shape).unwrap()).unwrap()
+    };
+    let check = |what: &str, run: &dyn Fn(&Kernels) -> Result<Tensor>| {
+        let error = apart(&run(&fast).unwrap(), &run(&plain).unwrap(), &fast);
+        println!("{what}: {error:.1e}");
+        assert!(error <= 6e-3, "{what}: relative error {error:.2e}");
+    };
+    for (batch, len, heads, kv_heads, d, mask) in [
+        (9, 1025, 16, 16, 64, Mask::Full),
+        (9, 1024, 16, 16, 96, Mask::Full),
+        (2, 1300, 32, 8, 64, Mask::Causal { offset: 0 }),
+        (2, 1300, 16, 16, 128, Mask::Causal { offset: 0 }),
+    ] {
+        let (q, k, v) =
+            (random(&[batch, len, heads, d]), random(&[batch, len, kv_heads, d]), random(&[batch, len, kv_heads, d]));
+        let spec = AttentionSpec { scale: (d as f32).sqrt().recip(), mask };
+        check(&format!("attention of {len} tokens, heads of {d}"), &|kernels| {
+            kernels.attention.attention(&q, &k, &v, &spec)
+        });
+    }
+    let (q, k, v) = (random(&[1, 1300, 32, 64]), random(&[1, 1300, 8, 64]), random(&[1, 1300, 8, 64]));
+    check("a prompt behind a cache", &|kernels| {
+        let spec = CacheSpec { layers: 2, kv_heads: 8, head_dim: 64, capacity: 2600 };
+        let mut cache = kernels.cached_attention.cache(spec)?;
+        kernels.cached_attention.attend(&q, &k, &v, &mut [&mut *cache], 1, 0.125)?;
+        cache.advance(1300)?;
+        kernels.cached_attention.attend(&q, &k, &v, &mut [&mut *cache], 1, 0.125)
+    });
+    let (x, weight, bias) = (random(&[3000, 1024]), random(&[1024]), random(&[1024]));
+    let spec = NormSpec { kind: NormKind::Layer, weight: &weight, bias: Some(&bias), eps: 1e-5 };
+    check("norm", &|kernels| kernels.norm.norm(&x, &spec));
+    let (w, hidden) = (random(&[512, 1024]), random(&[512]));
+    let epilogue = Epilogue { bias: Some(&hidden), activation: Activation::Gelu, ..Epilogue::default() };
+    check("a product with GELU", &|kernels| kernels.matmul.matmul(&x, &w, epilogue));
 }
 
 #[test]

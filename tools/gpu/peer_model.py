@@ -102,7 +102,9 @@ def time_peer(directory: Path, tiles: int, prompt_tokens: int, steps: int, devic
             synchronize()
             started = time.perf_counter()
             for i in range(steps):
-                token = step(token, cache, torch.tensor([prompt_tokens + i], device=device))
+                # What a compiled step gives lies in memory that its next run writes.
+                torch.compiler.cudagraph_mark_step_begin()
+                token = step(token, cache, torch.tensor([prompt_tokens + i], device=device)).clone()
             synchronize()
             return (time.perf_counter() - started) / steps
 
