@@ -133,10 +133,11 @@ impl Attention for Cuda {
         if self.plain || q.dtype() == DType::F32 || !is_head(dims.head_dim) {
             return run_plain(self, [q, k, v], spec, dims);
         }
-        let tile = FlashTile::of(dims.head_dim, spec.mask != Mask::Full);
+        let causal = spec.mask != Mask::Full;
+        let tile = FlashTile::of(dims.head_dim, causal);
         let chosen = tile.for_work(self, dims.queries, dims.heads * dims.batch, dims.head_dim);
         if chosen == tile && HopperTile::runs_on(self.runtime().properties().capability) {
-            return hopper::run(self, HopperTile::of(dims.head_dim), [q, k, v], spec, dims);
+            return hopper::run(self, HopperTile::of(dims.head_dim, causal), [q, k, v], spec, dims);
         }
         run_flash(self, chosen, [q, k, v], spec, dims)
     }
