@@ -109,8 +109,8 @@ fn planted_errors_in_rows_and_their_sums() {
     );
     plant("a border one entry late", sample, edit(">= wanted) high = middle", "> wanted) high = middle"));
     plant("keys one bit short", sample, edit("(bits & 0x7fffffffu) + 1", "((bits & 0x7fffffffu) >> 23 << 23) + 1"));
-    let place = "table + (size_t)index[item / vectors] * vectors + item % vectors";
-    let edit = Edit { file: "rows", from: place, to: "table + (size_t)index[item / vectors] * vectors" };
+    let place = "table + (size_t)index[place.row] * vectors + place.part";
+    let edit = Edit { file: "rows", from: place, to: "table + (size_t)index[place.row] * vectors" };
     plant("a row of first vectors", rows, edit);
 }
 

@@ -3,7 +3,7 @@
 // v1 argmax_plain: a thread scans a row. The oracle.
 // v2 argmax: a block scans a row in 16-byte accesses between the row's ragged ends, then warps, then the block. A row of
 //    128 262 bf16 logits is 257 kB, read once.
-// Not yet measured.
+// On an H200: 29 µs, the index's way back to the host among them. sample_parts of sampling.cu shares a row out among blocks.
 #include "values.cuh"
 
 struct Best {

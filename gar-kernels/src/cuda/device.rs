@@ -5,7 +5,7 @@ use super::{Argument, Buffer, Pointer, Runtime};
 use crate::{DType, Device, Error, Result, Tensor, bf16, cpu, f16};
 
 /// Rows that fill a large card many times over: every multiprocessor gets several tiles of 128 rows of even the narrowest
-/// product. Not yet measured.
+/// product. The 17 tiles of a large picture are 17 425 rows and go together.
 const ROWS_AT_ONCE: usize = 1 << 15;
 
 /// The device that a [`Runtime`] is.

@@ -13,7 +13,8 @@
 //    that stay for several sixteens (22 to 24 µs); eight rows a block gave 20.
 // v4 16 warps a block instead of 8 where blocks are no more than multiprocessors: 3.83 µs for 8 MB, 10.7 for 33 MB. With more blocks
 //    8 are better: gate and up take 24 µs with 16.
-// Many rows go to cuBLASLt where there is one; epilogue_plain and epilogue_8 then do what it does not.
+// Many rows go to cuBLASLt where there is one; epilogue_plain and epilogue_8 then do what it does not. On an H200, 17 425 rows:
+//    GELU of 4096 columns 99 µs (112 with erff), 2.9 TB/s; scale and residual of 1024 columns 30 µs, 3.6 TB/s.
 #include "mma.cuh"
 #include "values.cuh"
 

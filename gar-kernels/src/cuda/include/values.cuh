@@ -60,6 +60,16 @@ __device__ inline float mul_rn(float a, float b) { return __fmul_rn(a, b); }
 __device__ inline float div_rn(float a, float b) { return __fdiv_rn(a, b); }
 #endif
 
+// The row of an item, and its place in it. Divisions of 64 bits, each some twenty instructions, only where the item needs them.
+struct Place {
+    unsigned long long row;
+    unsigned part;
+    __device__ inline Place(unsigned long long item, unsigned width) {
+        if (item >> 32) row = item / width, part = item % width;
+        else row = (unsigned)item / width, part = (unsigned)item % width;
+    }
+};
+
 // This thread among all of a launch that is one line of blocks.
 __device__ inline unsigned long long flat_index() { return (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; }
 
