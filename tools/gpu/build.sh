@@ -23,8 +23,9 @@ mv "$out/bin/cuda" "$out/bin/golden"
 strip "$out"/bin/*
 
 cp -r fixtures "$out/fixtures"
+cp -r models/gar-mini "$out/gar-mini"
 if [ -n "${GAR_GOLDEN:-}" ]; then cp -r "$GAR_GOLDEN" "$out/golden"; fi
-cp tools/gpu/run.sh tools/gpu/peers.py tools/gpu/peer_model.py "$out/"
+cp tools/gpu/run.sh tools/gpu/peers.py tools/gpu/peer_model.py tools/gpu/same_answers.py "$out/"
 git rev-parse --short HEAD > "$out/commit"
 
 tar -C tools/gpu -cJf "$out.tar.xz" gar-gpu

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs on a machine with an NVIDIA GPU and Python with PyTorch, torchvision, timm and transformers; needs neither Rust nor a network.
-# Unpack what build.sh packed, and: ./run.sh [laws] [golden] [kernels] [model] [sanitize]   (all of them by default)
+# Unpack what build.sh packed, and: ./run.sh [laws] [golden] [answers] [kernels] [model] [sanitize]   (all of them by default)
 # A part that fails does not keep the next from running; the exit status is 1 where one did.
 #
 # The libraries of CUDA 13 are those that came with PyTorch; other places are named by LD_LIBRARY_PATH.
@@ -28,6 +28,14 @@ golden() { # the whole model, by reference results and beside the CPU
   bin/golden --nocapture 2>&1 | tee "$results/golden.txt"
 }
 
+answers() { # a trained model's answers on both devices
+  for device in cpu cuda:0; do
+    bin/gar describe fixtures/photo/chelsea.png --mask fixtures/photo/head.png --model gar-mini --device "$device"
+    bin/gar eval mini --model gar-mini --device "$device" --seed 4 --questions 900 --quiet --out "answers-${device%:0}"
+  done | tee "$results/answers.txt"
+  python3 same_answers.py answers-cpu answers-cuda | tee -a "$results/answers.txt"
+}
+
 kernels() { # each kernel beside PyTorch's, on the same card in the same run
   bin/time_kernels > "$results/kernels.jsonl"
   python3 peers.py "$results/kernels.jsonl" | tee "$results/kernels.md"
@@ -49,7 +57,7 @@ sanitize() { # bad accesses and races
 }
 
 header | tee "$results/machine.txt"
-if [ $# -eq 0 ]; then set -- laws golden kernels model sanitize; fi
+if [ $# -eq 0 ]; then set -- laws golden answers kernels model sanitize; fi
 failed=()
 for part in "$@"; do
   started=$SECONDS
