@@ -14,7 +14,7 @@ use crate::{Error, GarModel, Result, eyes::Eyes};
 /// |---|---|---|
 /// | `input_ids` | `[L]` i32 | the whole prompt |
 /// | `thumb_u8` | [3, S, S] u8 | the resized thumbnail before normalisation |
-/// | `pixels` | [T, 3, S, S] f32 | the tiles as the tower takes them |
+/// | `pixels` | [T, 3, S, S] f32 | the normalised tiles |
 /// | `mask.tokens_on` | [T, S/p, S/p] u8 | set pixels of the mask in each patch, 255 at most |
 /// | `vision` | [T, patches, C] f32 | the tower's output |
 /// | `features` | [T, n, D] f32 | the projected features |
@@ -127,8 +127,8 @@ fn traced(model: &GarModel, case: &Case, images: &Path, say: &Say<'_>) -> Result
     let mut trace = Trace::default();
 
     let (tiled, labels) = parts.tiles(&image, &case.regions, case.max_num_tiles)?;
-    trace.put("thumb_u8", Dtype::U8, tiled.thumb.shape(), tiled.thumb.iter().copied().collect());
-    let pixels = tiled.pixels.iter().flat_map(|value| value.to_le_bytes()).collect();
+    trace.put("thumb_u8", Dtype::U8, tiled.thumb().shape(), tiled.thumb().iter().copied().collect());
+    let pixels = tiled.normalized().into_iter().flat_map(f32::to_le_bytes).collect();
     trace.put("pixels", Dtype::F32, tiled.pixels.shape(), pixels);
     let patch = parts.config.tower.spec.patch_size;
     let on = gar_prompt::tokens_on(labels.view(), parts.no_prompt(), patch)?;
