@@ -8,7 +8,7 @@ use gar_core::{
     GarModel,
     kernels::{DType, Kernels, Tensor},
     prompt::{DESCRIBE, Mask, RegionSet},
-    vision::{Image, Result, TowerSpec, VisionTower},
+    vision::{Image, Result, Tiles, TowerSpec, VisionTower},
 };
 
 /// Gives the mask embedding back as features; sees no pixels.
@@ -19,10 +19,10 @@ impl VisionTower for Blindfold {
         self.0
     }
 
-    fn encode(&self, k: &Kernels, tiles: &Tensor, prompt: Option<&Tensor>) -> Result<Tensor> {
+    fn encode(&self, k: &Kernels, tiles: &Tiles, prompt: Option<&Tensor>) -> Result<Tensor> {
         match prompt {
             Some(prompt) => Ok(prompt.clone()),
-            None => Ok(k.device.zeros(&[tiles.shape()[0], self.0.patches(), self.0.width], DType::F32)?),
+            None => Ok(k.device.zeros(&[tiles.count(), self.0.patches(), self.0.width], DType::F32)?),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use gar_kernels::{Kernels, Progress, Tensor};
 use gar_llm::Decoder;
 use gar_prompt::{MaskEncoder, RegionSet};
-use gar_vision::{Image, ImageProcessor, Projector, TiledImage, VisionTower};
+use gar_vision::{Image, ImageProcessor, Projector, TiledImage, Tiles, VisionTower};
 use ndarray::{Array3, Array4};
 
 use crate::{
@@ -63,23 +63,17 @@ impl Parts {
         Ok((vision, ImageFeatures { tokens, grid: tiled.grid, side: self.projector.grid() }))
     }
 
-    /// Tiles [T, 3, S, S] and their labels [T, S, S] → the tower's output [T, patches, C] and the projected features
-    /// [T, n, D]. `what` is for the progress.
-    pub(crate) fn look(
-        &self,
-        what: &'static str,
-        pixels: Array4<f32>,
-        labels: &Array3<u8>,
-    ) -> Result<(Tensor, Tensor)> {
+    /// Tiles [T, 3, S, S], as the processor cuts them, and their labels [T, S, S] → the tower's output [T, patches, C] and the
+    /// projected features [T, n, D]. `what` is for the progress.
+    pub(crate) fn look(&self, what: &'static str, pixels: Array4<u8>, labels: &Array3<u8>) -> Result<(Tensor, Tensor)> {
         let k = &self.kernels;
-        let shape = pixels.shape().to_vec();
-        self.progress.start(what, shape[0] as u64);
-        let pixels = Tensor::from_vec(pixels.into_raw_vec_and_offset().0, &shape)?;
-        let pixels = k.device.upload(&pixels)?;
+        let count = pixels.dim().0 as u64;
+        self.progress.start(what, count);
+        let tiles = Tiles::upload(k, pixels, &self.processor.levels())?;
         let prompt = self.mask_encoder.encode(k, labels.view(), self.no_prompt())?;
-        let vision = self.tower.encode(k, &pixels, Some(&prompt))?;
+        let vision = self.tower.encode(k, &tiles, Some(&prompt))?;
         let tokens = self.projector.project(k, &vision)?;
-        self.progress.advance(shape[0] as u64);
+        self.progress.advance(count);
         self.progress.finish();
         Ok((vision, tokens))
     }

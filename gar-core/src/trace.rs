@@ -14,15 +14,16 @@ use crate::{Error, GarModel, Result, eyes::Eyes};
 /// |---|---|---|
 /// | `input_ids` | `[L]` i32 | the whole prompt |
 /// | `thumb_u8` | [3, S, S] u8 | the resized thumbnail before normalisation |
-/// | `pixels` | [T, 3, S, S] f32 | the tiles as the tower takes them |
+/// | `pixels` | [T, 3, S, S] f32 | the normalised tiles |
 /// | `mask.tokens_on` | [T, S/p, S/p] u8 | set pixels of the mask in each patch, 255 at most |
 /// | `vision` | [T, patches, C] f32 | the tower's output |
 /// | `features` | [T, n, D] f32 | the projected features |
 /// | `replay.{slot}` | [n, D] f32 | what stands for a region |
 /// | `embeds` | [L, D] f32 | the decoder's input |
 /// | `logits` | `[V]` f32 | after the last position of the prompt |
-/// | `greedy` | [≤ N] i32 | the greedy tokens, a stop token included |
-/// | `last_logits` | `[V]` f32 | after the last greedy token; where that is a stop token, those that chose it |
+/// | `greedy` | [≤ N] i32 | the best token of each step, a stop token included |
+/// | `step_logits` | [≤ N, V] f32 | those that chose each of `greedy` |
+/// | `last_logits` | `[V]` f32 | after the last token; where that is a stop token, those that chose it |
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     entries: BTreeMap<String, Entry>,
@@ -77,9 +78,7 @@ impl Trace {
     }
 
     fn put_floats(&mut self, name: impl Into<String>, model: &GarModel, tensor: &Tensor) -> Result<()> {
-        let host = model.kernels().device.download(tensor)?;
-        let bytes = host.to_f32_vec()?.into_iter().flat_map(f32::to_le_bytes).collect();
-        self.put(name, Dtype::F32, tensor.shape(), bytes);
+        self.put(name, Dtype::F32, tensor.shape(), floats(model, tensor)?);
         Ok(())
     }
 
@@ -89,11 +88,38 @@ impl Trace {
     }
 }
 
+/// A tensor's values on the host, in f32.
+fn floats(model: &GarModel, tensor: &Tensor) -> Result<Vec<u8>> {
+    let host = model.kernels().device.download(tensor)?;
+    Ok(host.to_f32_vec()?.into_iter().flat_map(f32::to_le_bytes).collect())
+}
+
 /// Computes a case, with its picture below `images`, and up to `steps` greedy tokens.
 ///
 /// # Errors
 /// Whatever the case is refused for.
 pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Result<Trace> {
+    traced(model, case, images, &Say::Greedy(steps))
+}
+
+/// As [`trace`], with an answer that is given: step `i` of `greedy` and `step_logits` follows the first `i` of `tokens`,
+/// whatever the model itself would have said there. Two computations of a case are compared at every step by it, where
+/// greedy answers go apart for good after one close choice.
+///
+/// # Errors
+/// As [`trace`], and a token outside the vocabulary.
+pub fn trace_along(model: &GarModel, case: &Case, images: &Path, tokens: &[u32]) -> Result<Trace> {
+    traced(model, case, images, &Say::Given(tokens))
+}
+
+/// What the decoder is fed after the prompt.
+enum Say<'a> {
+    /// Its own choices, so many.
+    Greedy(usize),
+    Given(&'a [u32]),
+}
+
+fn traced(model: &GarModel, case: &Case, images: &Path, say: &Say<'_>) -> Result<Trace> {
     let parts = &model.parts;
     let k = &parts.kernels;
     let image = Image::open(images.join(&case.image))?;
@@ -101,8 +127,8 @@ pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Resu
     let mut trace = Trace::default();
 
     let (tiled, labels) = parts.tiles(&image, &case.regions, case.max_num_tiles)?;
-    trace.put("thumb_u8", Dtype::U8, tiled.thumb.shape(), tiled.thumb.iter().copied().collect());
-    let pixels = tiled.pixels.iter().flat_map(|value| value.to_le_bytes()).collect();
+    trace.put("thumb_u8", Dtype::U8, tiled.thumb().shape(), tiled.thumb().iter().copied().collect());
+    let pixels = tiled.normalized().into_iter().flat_map(f32::to_le_bytes).collect();
     trace.put("pixels", Dtype::F32, tiled.pixels.shape(), pixels);
     let patch = parts.config.tower.spec.patch_size;
     let on = gar_prompt::tokens_on(labels.view(), parts.no_prompt(), patch)?;
@@ -126,16 +152,26 @@ pub fn trace(model: &GarModel, case: &Case, images: &Path, steps: usize) -> Resu
     let mut logits = decoder.prefill(k, sequence.as_mut(), &embeds)?;
     let vocabulary = logits.reshape(&[logits.len()])?;
     trace.put_floats("logits", model, &vocabulary)?;
-    let mut greedy = Vec::new();
+    let steps = match say {
+        Say::Greedy(steps) => *steps,
+        Say::Given(tokens) => tokens.len(),
+    };
+    let (mut greedy, mut step_logits) = (Vec::new(), Vec::new());
     while greedy.len() < steps && sequence.len() < sequence.capacity() {
-        let next = k.argmax.argmax(&logits)?;
-        greedy.extend_from_slice(&next);
-        if next.iter().any(|token| parts.stop_tokens.contains(token)) {
+        step_logits.extend(floats(model, &logits)?);
+        let best = k.argmax.argmax(&logits)?;
+        let said = match say {
+            Say::Greedy(_) => best.clone(),
+            Say::Given(tokens) => vec![tokens[greedy.len()]],
+        };
+        greedy.extend(best);
+        if said.iter().any(|token| parts.stop_tokens.contains(token)) {
             break;
         }
-        logits = decoder.step(k, &mut [sequence.as_mut()], &next)?;
+        logits = decoder.step(k, &mut [sequence.as_mut()], &said)?;
     }
     trace.put_ids("greedy", &greedy);
+    trace.put("step_logits", Dtype::F32, &[greedy.len(), logits.len()], step_logits);
     trace.put_floats("last_logits", model, &logits.reshape(&[logits.len()])?)?;
     Ok(trace)
 }

@@ -20,6 +20,7 @@ use gar_core::{
         cuda::{Cuda, Recorder, Runtime},
     },
 };
+use parity::coarse::{self, Judge, cases};
 
 fn fixtures() -> PathBuf {
     let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
@@ -48,20 +49,50 @@ fn load(checkpoint: &Path, rule: &str, kernels: Kernels) -> GarModel {
     GarModel::open(checkpoint).unwrap().with_kernels(kernels).with_replay_boxes(boxes).load().unwrap()
 }
 
+fn judge(root: &Path, checkpoint: &str, rule: &'static str) -> Judge {
+    Judge::new(&root.join(checkpoint), root, rule, coarse::BF16)
+}
+
+/// A card is rare, and the emulator slow: one case that fails does not keep the others from being judged.
+fn judge_every_case(runtime: &Arc<dyn Runtime>) {
+    let own = fixtures();
+    let golden = std::env::var_os("GAR_GOLDEN").map(PathBuf::from);
+    let mut checkpoints: Vec<_> = ["tile42", "tile48", "tile56", "tile64"].map(|name| (&own, name, false)).into();
+    if let Some(golden) = &golden {
+        checkpoints.extend(["tiny-l", "tiny-g"].map(|name| (golden, name, true)));
+    }
+    let mut failed = Vec::new();
+    for (root, name, golden) in checkpoints {
+        for rule in ["released", "paper"] {
+            let checkpoint = root.join(name);
+            let (model, judge) = (load(&checkpoint, rule, recorded(runtime.clone()).0), judge(root, name, rule));
+            failed.extend(cases(&checkpoint).iter().filter_map(|case| match golden {
+                true => judge.golden_case(&model, case).err(),
+                false => judge.case(&model, case).err(),
+            }));
+        }
+    }
+    assert!(failed.is_empty(), "{} cases fail:\n{}", failed.len(), failed.join("\n"));
+}
+
 #[cfg(feature = "emulator")]
 mod emulated {
     use super::*;
     use gar_core::{
         kernels::{
             NoProgress,
-            cuda::{Emulator, EmulatorOptions},
+            cuda::{Edit, Emulator, EmulatorOptions},
         },
         llm::{Decoder, LanguageModel, Sequence},
     };
 
     fn emulator() -> Option<Arc<dyn Runtime>> {
+        emulator_with(Vec::new())
+    }
+
+    fn emulator_with(edits: Vec<Edit>) -> Option<Arc<dyn Runtime>> {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("emulator");
-        or_skip(Emulator::start(EmulatorOptions { folder, ..EmulatorOptions::default() }), "GAR_REQUIRE_CXX")
+        or_skip(Emulator::start(EmulatorOptions { folder, edits, ..EmulatorOptions::default() }), "GAR_REQUIRE_CXX")
     }
 
     #[test]
@@ -70,7 +101,7 @@ mod emulated {
         let (kernels, recorder) = recorded(runtime);
         let root = fixtures();
         let model = load(&root.join("tile42"), "released", kernels);
-        parity::check_coarsely(&model, &root.join("tile42/cases/relation.json"), &root, "released");
+        judge(&root, "tile42", "released").case(&model, &root.join("tile42/cases/relation.json")).unwrap();
         assert!(recorder.recordings().replayed > 10, "{:?}", recorder.recordings());
     }
 
@@ -80,7 +111,24 @@ mod emulated {
         let Some(runtime) = emulator() else { return };
         let root = fixtures();
         let model = load(&root.join("tile48"), "paper", Kernels::from(Cuda::new(runtime)));
-        parity::check_coarsely(&model, &root.join("tile48/cases/one_pixel.json"), &root, "paper");
+        judge(&root, "tile48", "paper").case(&model, &root.join("tile48/cases/one_pixel.json")).unwrap();
+    }
+
+    #[test]
+    fn a_rotation_the_other_way_is_refused() {
+        let turn = Edit { file: "rotary", from: "b * cosine + first * sine", to: "b * cosine - first * sine" };
+        let Some(runtime) = emulator_with(vec![turn]) else { return };
+        let root = fixtures();
+        let model = load(&root.join("tile48"), "paper", Kernels::from(Cuda::new(runtime)));
+        let judged = judge(&root, "tile48", "paper").case(&model, &root.join("tile48/cases/one_pixel.json"));
+        assert!(judged.is_err(), "{judged:?}");
+    }
+
+    #[test]
+    #[ignore = "the card's cases where there is no card: 15 s in release for the fixtures, minutes for golden ones"]
+    fn every_case_equals_the_reference_within_bf16() {
+        let Some(runtime) = emulator() else { return };
+        judge_every_case(&runtime);
     }
 
     /// One decoder on two tables of kernels: straight on the emulator, and behind a recorder.
@@ -175,30 +223,5 @@ mod emulated {
 fn every_case_on_a_card_equals_the_reference_within_bf16() {
     use gar_core::kernels::cuda::Driver;
     let Some(driver) = or_skip(Driver::open(0), "GAR_REQUIRE_GPU") else { return };
-    let driver: Arc<dyn Runtime> = Arc::new(driver);
-    let root = fixtures();
-    let mut checkpoints: Vec<(PathBuf, PathBuf)> =
-        ["tile42", "tile48", "tile56", "tile64"].map(|model| (root.join(model), root.clone())).into();
-    if let Some(golden) = std::env::var_os("GAR_GOLDEN").map(PathBuf::from) {
-        checkpoints.extend(["tiny-l", "tiny-g"].map(|model| (golden.join(model), golden.clone())));
-    }
-    let mut failed = Vec::new();
-    for (checkpoint, images) in checkpoints {
-        for rule in ["released", "paper"] {
-            let model = load(&checkpoint, rule, recorded(driver.clone()).0);
-            let mut cases: Vec<PathBuf> =
-                std::fs::read_dir(checkpoint.join("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
-            cases.retain(|path| path.extension().is_some_and(|end| end == "json"));
-            cases.sort();
-            assert!(!cases.is_empty(), "no cases in {}", checkpoint.display());
-            for case in cases {
-                // A card is rare: one case that fails does not keep the others from being judged.
-                let judge = || parity::check_coarsely(&model, &case, &images, rule);
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(judge)).is_err() {
-                    failed.push(format!("{} by the {rule} rule", case.display()));
-                }
-            }
-        }
-    }
-    assert!(failed.is_empty(), "{} cases fail:\n{}", failed.len(), failed.join("\n"));
+    judge_every_case(&(Arc::new(driver) as Arc<dyn Runtime>));
 }

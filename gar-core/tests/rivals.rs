@@ -16,7 +16,7 @@ use gar_core::{
         ops::{Activation, Mask as Seen, NormKind},
     },
     prompt::{Mask, RegionSet},
-    vision::{Image, TileGrid, TowerSpec, VisionTower},
+    vision::{Image, TileGrid, Tiles, TowerSpec, VisionTower},
 };
 use ndarray::{Array1, Array2, Array4};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -164,10 +164,10 @@ impl VisionTower for Counting {
         TowerSpec { tile_size: TILE, patch_size: 14, width: 16 }
     }
 
-    fn encode(&self, k: &Kernels, tiles: &Tensor, prompt: Option<&Tensor>) -> gar_core::vision::Result<Tensor> {
-        assert_eq!(prompt.unwrap().shape()[0], tiles.shape()[0]);
-        self.0.lock().unwrap().push(tiles.shape()[0]);
-        Ok(k.device.zeros(&[tiles.shape()[0], 16, 16], gar_core::kernels::DType::F32)?)
+    fn encode(&self, k: &Kernels, tiles: &Tiles, prompt: Option<&Tensor>) -> gar_core::vision::Result<Tensor> {
+        assert_eq!(prompt.unwrap().shape()[0], tiles.count());
+        self.0.lock().unwrap().push(tiles.count());
+        Ok(k.device.zeros(&[tiles.count(), 16, 16], gar_core::kernels::DType::F32)?)
     }
 }
 

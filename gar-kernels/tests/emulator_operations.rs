@@ -138,6 +138,7 @@ fn planted_errors_in_places() {
     let patches = Edit { file: "patch_embed", from: "count + token - front", to: "count + token" };
     plant("tokens one off", patch_embed, patches);
     let patches = |from, to| Edit { file: "patch_embed", from, to };
+    plant("levels of the first plane", patch_embed, patches("levels[plane * 256 +", "levels["));
     plant("the first plane alone", patch_embed, patches("plane = channel % planes", "plane = 0"));
     plant(
         "exchanged taps of a patch",
@@ -241,7 +242,7 @@ fn more_rows_of_patches_than_blocks_are_cut() {
     let weight = tensor(4, &[1, 1, 1, 1], DType::F32);
     let embed = |op: &dyn PatchEmbed, device: &dyn Device| {
         let weight = device.upload(&weight).unwrap();
-        let spec = PatchSpec { weight: &weight, prompt: None, class_token: None, positions: None };
+        let spec = PatchSpec { weight: &weight, prompt: None, class_token: None, positions: None, levels: None };
         let tokens = op.patch_embed(&device.upload(&pixels).unwrap(), &spec).unwrap();
         device.download(&tokens).unwrap().to_f32_vec().unwrap()
     };

@@ -58,7 +58,7 @@ impl MaskEncoder {
         let inside = label_tiles.as_standard_layout().mapv(|label| u8::from(label != prompt_slots));
         let pixels = Tensor::from_vec(inside.into_raw_vec_and_offset().0, &[tiles, 1, side, side])?;
         let pixels = kernels.device.upload(&pixels)?;
-        let spec = PatchSpec { weight: &self.weight, prompt: None, class_token: None, positions: None };
+        let spec = PatchSpec { weight: &self.weight, prompt: None, class_token: None, positions: None, levels: None };
         Ok(kernels.patch_embed.patch_embed(&pixels, &spec)?)
     }
 }

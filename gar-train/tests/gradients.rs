@@ -303,8 +303,13 @@ fn patch_embed() {
         "patch_embed",
         &[&[2, 3, 8, 8], &[5, 3, 4, 4], &[2, 4, 5], &[5], &[5, 5]],
         |k, t| {
-            let spec =
-                PatchSpec { weight: &t[1], prompt: Some(&t[2]), class_token: Some(&t[3]), positions: Some(&t[4]) };
+            let spec = PatchSpec {
+                weight: &t[1],
+                prompt: Some(&t[2]),
+                class_token: Some(&t[3]),
+                positions: Some(&t[4]),
+                levels: None,
+            };
             k.patch_embed.patch_embed(&t[0], &spec)
         },
         |x| {
@@ -322,13 +327,36 @@ fn patch_embed_of_one_channel() {
         "patch_embed",
         &[&[2, 1, 8, 8], &[5, 3, 4, 4]],
         |k, t| {
-            let spec = PatchSpec { weight: &t[1], prompt: None, class_token: None, positions: None };
+            let spec = PatchSpec { weight: &t[1], prompt: None, class_token: None, positions: None, levels: None };
             k.patch_embed.patch_embed(&t[0], &spec)
         },
         |x| {
             let one = d4(&x[0]);
             let all = concatenate(Axis(1), &[one.view(), one.view(), one.view()]).unwrap();
             reference::patch_embed(&all, &d4(&x[1]), None, None, None).into_iter().collect()
+        },
+    );
+}
+
+/// Bytes give the weight the slopes of what they stand for.
+#[test]
+fn patch_embed_of_levels() {
+    let level = |channel: usize, byte: u8| f32::from(byte) / 128.0 - channel as f32;
+    let levels = (0..3).flat_map(|channel| (0..=255).map(move |byte| level(channel, byte))).collect();
+    let levels = Tensor::from_vec(levels, &[3, 256]).unwrap();
+    let bytes = Array4::from_shape_fn((2, 3, 8, 8), |(t, c, y, x)| (37 * (((t * 3 + c) * 8 + y) * 8 + x) % 256) as u8);
+    let pixels = Tensor::from_vec(bytes.iter().copied().collect(), bytes.shape()).unwrap();
+    judge(
+        "patch_embed of levels",
+        &[&[5, 3, 4, 4]],
+        |k, t| {
+            let levels = Some(&levels);
+            let spec = PatchSpec { weight: &t[0], prompt: None, class_token: None, positions: None, levels };
+            k.patch_embed.patch_embed(&pixels, &spec)
+        },
+        |x| {
+            let values = Array4::from_shape_fn(bytes.dim(), |at| level(at.1, bytes[at]).into());
+            reference::patch_embed(&values, &d4(&x[0]), None, None, None).into_iter().collect()
         },
     );
 }

@@ -9,7 +9,7 @@ use gar_kernels::{
     Kernels, Tensor, Weights, bf16,
     cpu::{CpuOptions, Precision, WeightFormat},
 };
-use gar_vision::{Image, ImageProcessor, PerceptionConfig, PerceptionEncoder, VisionTower};
+use gar_vision::{Image, ImageProcessor, PerceptionConfig, PerceptionEncoder, Tiles, VisionTower};
 use ndarray::{Array2, Array3};
 use safetensors::{Dtype, tensor::TensorView};
 
@@ -93,8 +93,8 @@ fn tower(c: &mut Criterion) {
     let mut group = c.benchmark_group("tower");
     group.sample_size(10);
     group.throughput(Throughput::Elements(2));
-    let tiles =
-        Tensor::from_vec((0..2 * 3 * 448 * 448).map(|i| (i as f32 * 0.11).sin()).collect(), &[2, 3, 448, 448]).unwrap();
+    let values = (0..2 * 3 * 448 * 448).map(|i| (i as f32 * 0.11).sin()).collect();
+    let tiles = Tiles::from(Tensor::from_vec(values, &[2, 3, 448, 448]).unwrap());
     for (name, precision, format) in OPTIONS {
         let kernels = Kernels::cpu_with(CpuOptions { precision, weights: format, instructions: None }).unwrap();
         let tower = PerceptionEncoder::load(&kernels, config.clone(), &weights).unwrap();

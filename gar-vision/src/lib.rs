@@ -5,7 +5,8 @@
 //! ```
 //!
 //! * [`Image`]: any picture file, upright and in RGB, within [`DecodeLimits`]; JPEG equals libjpeg's decoding bit for bit.
-//! * [`ImageProcessor`]: cuts a picture into a thumbnail and a [`TileGrid`] of tiles (AnyRes), and a label map alike;
+//! * [`ImageProcessor`]: cuts a picture into a thumbnail and a [`TileGrid`] of tiles (AnyRes), which stay bytes until
+//!   the tower reads them ([`Tiles`]), and a label map alike;
 //!   [`resize`] is the exact bicubic resize under it.
 //! * [`VisionTower`]: what a backbone is; [`PerceptionEncoder`] is the one of GAR-1B and GAR-8B, built from a
 //!   [`PerceptionConfig`].
@@ -33,4 +34,4 @@ pub use crate::perception_config::{PerceptionConfig, RotaryConfig};
 pub use crate::perception_encoder::PerceptionEncoder;
 pub use crate::processor::{ImageProcessor, Normalization, TiledImage, VisionInput};
 pub use crate::projector::Projector;
-pub use crate::tower::{TowerSpec, VisionTower};
+pub use crate::tower::{Tiles, TowerSpec, VisionTower};

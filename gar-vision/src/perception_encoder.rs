@@ -5,7 +5,7 @@ use gar_kernels::ops::{
 };
 use gar_kernels::{Kernels, Tensor, Weights};
 
-use crate::{PerceptionConfig, Result, RotaryConfig, TowerSpec, VisionTower};
+use crate::{PerceptionConfig, Result, RotaryConfig, Tiles, TowerSpec, VisionTower};
 
 /// Tiles that go through the blocks together, at least. Memory grows with it, results do not depend on it.
 const TILES_AT_ONCE: usize = 2;
@@ -163,14 +163,15 @@ impl PerceptionEncoder {
     }
 
     /// Patches of some tiles: [n, 3, S, S] → [n · patches, C].
-    fn encode_group(&self, k: &Kernels, tiles: &Tensor, prompt: Option<&Tensor>) -> Result<Tensor> {
+    fn encode_group(&self, k: &Kernels, tiles: &Tiles, prompt: Option<&Tensor>) -> Result<Tensor> {
         let spec = PatchSpec {
             weight: &self.patch_weight,
             prompt,
             class_token: self.class_token.as_ref(),
             positions: self.positions.as_ref(),
+            levels: tiles.levels.as_ref(),
         };
-        let mut x = k.patch_embed.patch_embed(tiles, &spec)?;
+        let mut x = k.patch_embed.patch_embed(&tiles.pixels, &spec)?;
         x = self.pre_norm.forward(k, &x)?;
         for block in &self.blocks {
             x = self.block(k, block, x)?;
@@ -220,11 +221,11 @@ impl VisionTower for PerceptionEncoder {
         self.config.spec
     }
 
-    fn encode(&self, k: &Kernels, tiles: &Tensor, prompt: Option<&Tensor>) -> Result<Tensor> {
+    fn encode(&self, k: &Kernels, tiles: &Tiles, prompt: Option<&Tensor>) -> Result<Tensor> {
         let TowerSpec { tile_size, width, .. } = self.config.spec;
         let patches = self.config.spec.patches();
-        let [count, ..] = tiles.dims::<4>("vision tower", "tiles")?;
-        tiles.expect_shape("vision tower", "tiles", &[count, 3, tile_size, tile_size])?;
+        let count = tiles.count();
+        tiles.pixels.expect_shape("vision tower", "tiles", &[count, 3, tile_size, tile_size])?;
         if let Some(prompt) = prompt {
             prompt.expect_shape("vision tower", "prompt", &[count, patches, width])?;
         }
@@ -233,7 +234,7 @@ impl VisionTower for PerceptionEncoder {
         for first in (0..count).step_by(self.tiles_at_once) {
             let group = first..(first + self.tiles_at_once).min(count);
             let prompt = prompt.map(|p| p.rows(group.clone())).transpose()?;
-            let encoded = self.encode_group(k, &tiles.rows(group.clone())?, prompt.as_ref())?;
+            let encoded = self.encode_group(k, &tiles.range(group.clone())?, prompt.as_ref())?;
             if group.len() == count {
                 return Ok(encoded.reshape(&shape)?);
             }

@@ -1,23 +1,52 @@
-//! From a picture to the tower's input: resize, cut into tiles, normalise.
+//! From a picture to the tower's input: resize, cut into tiles, say what their bytes stand for.
 
 use std::path::Path;
 
-use ndarray::{Array3, Array4, ArrayView2, ArrayView3, Axis};
+use gar_kernels::Kernels;
+use ndarray::{Array2, Array3, Array4, ArrayView2, ArrayView3, Axis};
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::{Error, Image, Result, TileGrid, resize};
+use crate::{Error, Image, Result, TileGrid, Tiles, resize};
 
-/// A picture as the tower takes it.
+/// A picture as the tower takes it: bytes, and what they stand for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TiledImage {
     /// The grid of the tiles after the thumbnail.
     pub grid: TileGrid,
-    /// Normalised tiles [T, 3, S, S], T = 1 + columns · rows: the thumbnail, then the grid row by row. Of
+    /// Tiles [T, 3, S, S] before normalisation, T = 1 + columns · rows: the thumbnail, then the grid row by row. Of
     /// [`VisionInput::Vanilla`] the one tile, T = 1.
-    pub pixels: Array4<f32>,
-    /// The thumbnail before normalisation, [3, S, S].
-    pub thumb: Array3<u8>,
+    pub pixels: Array4<u8>,
+    /// [3, 256]: the normalised value of each byte of a channel.
+    pub levels: Array2<f32>,
+}
+
+impl TiledImage {
+    /// The thumbnail [3, S, S], which is the first tile.
+    pub fn thumb(&self) -> ArrayView3<'_, u8> {
+        self.pixels.index_axis(Axis(0), 0)
+    }
+
+    /// The normalised tiles [T, 3, S, S].
+    pub fn normalized(&self) -> Array4<f32> {
+        let mut values = Array4::zeros(self.pixels.dim());
+        for (mut values, pixels) in values.outer_iter_mut().zip(self.pixels.outer_iter()) {
+            for ((mut values, pixels), levels) in
+                values.outer_iter_mut().zip(pixels.outer_iter()).zip(self.levels.rows())
+            {
+                values.zip_mut_with(&pixels, |value, &byte| *value = levels[usize::from(byte)]);
+            }
+        }
+        values
+    }
+
+    /// The tiles on the device of `k`, for a [`VisionTower`](crate::VisionTower).
+    ///
+    /// # Errors
+    /// [`Error::Kernels`] where the device refuses.
+    pub fn upload(self, k: &Kernels) -> Result<Tiles> {
+        Tiles::upload(k, self.pixels, &self.levels)
+    }
 }
 
 /// What the tower is shown of a picture.
@@ -128,7 +157,7 @@ impl ImageProcessor {
         Self { max_num_tiles, ..self }
     }
 
-    /// Resizes, cuts and normalises a picture.
+    /// Resizes and cuts a picture, and tells what its bytes stand for.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where a field of the processor has no meaning (a tile size of zero, say).
@@ -144,21 +173,17 @@ impl ImageProcessor {
             1 => thumb.view().into(),
             _ => resize::bicubic_or_same(image.pixels(), grid.rows * size, grid.columns * size)?,
         };
-        let (table, count) = (self.table(), self.count(&grid));
-        let mut pixels = vec![0f32; count * 3 * size * size];
+        let count = self.count(&grid);
+        let mut pixels = vec![0; count * 3 * size * size];
         let lines = Lines::new(thumb.view(), canvas.view(), &grid, size);
         pixels.par_chunks_exact_mut(size).enumerate().for_each(|(i, row)| {
             let (tile, channel, y) = (i / size / 3, i / size % 3, i % size);
-            let table = &table[channel];
-            row.iter_mut()
-                .zip(lines.of(tile, y).chunks_exact(3))
-                .for_each(|(o, p)| *o = table[usize::from(p[channel])]);
+            row.iter_mut().zip(lines.of(tile, y).chunks_exact(3)).for_each(|(o, p)| *o = p[channel]);
         });
         let shape = [count, 3, size, size];
         let pixels = Array4::from_shape_vec(shape, pixels)
             .map_err(|_| Error::PixelBuffer { expected: [size, size, 3], found: shape.to_vec() })?;
-        let thumb = thumb.permuted_axes([2, 0, 1]).as_standard_layout().into_owned();
-        Ok(TiledImage { grid, pixels, thumb })
+        Ok(TiledImage { grid, pixels, levels: self.levels() })
     }
 
     /// Cuts a label map [H, W] as [`ImageProcessor::process`] cuts the picture: [T, S, S].
@@ -197,25 +222,21 @@ impl ImageProcessor {
         }
     }
 
-    /// The normalised value of each byte, per channel. Rescaling is folded into mean and deviation first, in f32, as
-    /// the reference does: (x − 127.5) / 127.5 rounds otherwise than (x / 255 − 0.5) / 0.5.
-    fn table(&self) -> [[f32; 256]; 3] {
-        let mut table = [[0.0; 256]; 3];
-        for (c, values) in table.iter_mut().enumerate() {
-            for (x, value) in values.iter_mut().enumerate() {
-                let x = x as f32;
-                *value = match (self.normalize, self.rescale) {
-                    (Some(n), Some(scale)) => {
-                        let unit = (1.0 / scale) as f32;
-                        (x - n.mean[c] * unit) / (n.std[c] * unit)
-                    }
-                    (Some(n), None) => (x - n.mean[c]) / n.std[c],
-                    (None, Some(scale)) => x * scale as f32,
-                    (None, None) => x,
-                };
+    /// The normalised value of each byte of a channel, [3, 256]. Rescaling is folded into mean and deviation first, in f32,
+    /// as the reference does: (x − 127.5) / 127.5 rounds otherwise than (x / 255 − 0.5) / 0.5.
+    pub fn levels(&self) -> Array2<f32> {
+        Array2::from_shape_fn((3, 256), |(c, x)| {
+            let x = x as f32;
+            match (self.normalize, self.rescale) {
+                (Some(n), Some(scale)) => {
+                    let unit = (1.0 / scale) as f32;
+                    (x - n.mean[c] * unit) / (n.std[c] * unit)
+                }
+                (Some(n), None) => (x - n.mean[c]) / n.std[c],
+                (None, Some(scale)) => x * scale as f32,
+                (None, None) => x,
             }
-        }
-        table
+        })
     }
 
     fn check(&self) -> Result<()> {

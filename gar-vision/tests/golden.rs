@@ -75,15 +75,15 @@ fn thumbnails_and_pixels_equal_the_released_code() {
             assert_eq!([tiled.grid.columns, tiled.grid.rows], grid, "{name}");
 
             let thumb = tensors.tensor("pixels.thumb_u8").unwrap();
-            assert_eq!(tiled.thumb.shape(), thumb.shape(), "{name}");
+            assert_eq!(tiled.thumb().shape(), thumb.shape(), "{name}");
             let off = |(a, b): (&u8, &u8)| a.abs_diff(*b);
-            let different = tiled.thumb.iter().zip(thumb.data()).map(off).filter(|&d| d > 0).count();
-            let largest = tiled.thumb.iter().zip(thumb.data()).map(off).max().unwrap();
+            let different = tiled.thumb().iter().zip(thumb.data()).map(off).filter(|&d| d > 0).count();
+            let largest = tiled.thumb().iter().zip(thumb.data()).map(off).max().unwrap();
 
             let index = indices(&tensors, "pixels.index");
             let value = f32s(&tensors, "pixels.value");
             assert!(index.len() == value.len() && value.len() > 1000);
-            let pixels = tiled.pixels.as_slice().unwrap();
+            let pixels = tiled.normalized().into_raw_vec_and_offset().0;
             let unlike = index.iter().zip(&value).filter(|&(&i, &v)| pixels[i] != v).count();
             println!("{name}: {different} thumbnail values differ (by at most {largest}), {unlike} probes");
             if (different, unlike) != (0, 0) {
@@ -175,11 +175,11 @@ fn tower_and_projector_follow_the_released_code() {
             assert!(per_patch.iter().zip(expected.data()).all(|(&a, &b)| a == f32::from(b)), "{name}: mask");
             let binary: Vec<f32> = on.chunks_exact(side * side).flat_map(|tile| tile.repeat(3)).collect();
             let binary = Tensor::from_vec(binary, &[tiles, 3, side, side]).unwrap();
-            let spec = PatchSpec { weight: &mask_weight, prompt: None, class_token: None, positions: None };
+            let spec =
+                PatchSpec { weight: &mask_weight, prompt: None, class_token: None, positions: None, levels: None };
             let prompt = k.patch_embed.patch_embed(&binary, &spec).unwrap();
-            let pixels = Tensor::from_vec(tiled.pixels.into_raw_vec_and_offset().0, &[tiles, 3, side, side]).unwrap();
 
-            let vision = tower.encode(&k, &pixels, Some(&prompt)).unwrap();
+            let vision = tower.encode(&k, &tiled.upload(&k).unwrap(), Some(&prompt)).unwrap();
             let features = projector.project(&k, &vision).unwrap();
             assert_eq!(features.shape(), [tiles, projector.tokens(), decoder]);
             let errors =

@@ -102,7 +102,7 @@ fn one_pixel_works_and_none_is_refused() {
     let processor = ImageProcessor { tile_size: 28, max_num_tiles: 4, ..ImageProcessor::default() };
     let image = Image::from_rgb(Array3::from_elem((1, 1, 3), 255)).unwrap();
     let tiled = processor.process(&image).unwrap();
-    assert!(tiled.pixels.iter().all(|&v| v == 1.0));
+    assert!(tiled.normalized().iter().all(|&v| v == 1.0));
     assert!(matches!(Image::from_rgb(Array3::zeros((0, 5, 3))), Err(Error::EmptyImage { width: 5, height: 0 })));
     assert!(matches!(Image::from_rgb(Array3::zeros((5, 5, 4))), Err(Error::PixelBuffer { .. })));
     assert!(resize::bicubic(image.pixels(), 0, 4).is_err());

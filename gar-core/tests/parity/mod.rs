@@ -1,4 +1,6 @@
 //! Compares traces with reference tensors: whole ones, or probes at flat positions.
+pub(crate) mod coarse;
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use gar_core::{GarModel, ReplayBoxes, trace, trace::Trace};
@@ -64,45 +66,6 @@ fn check_case(model: &GarModel, path: &Path, images: &Path, rule: &str) {
     for (stage, error) in errors {
         assert!(error <= RELATIVE, "{at}: {stage}: relative error {error:.2e}, expected at most {RELATIVE:.0e}");
     }
-}
-
-/// How far the logits of a computation in bf16 may lie from those of the reference in f32: their mean error as a share of the
-/// standard deviation of the reference's. A bf16 has 8 bits; some ten roundings in a row and sums of a few hundred of them
-/// give about 1 %.
-const COARSE: f64 = 0.02;
-/// Greedy tokens of a computation in bf16 are compared where the two best logits lie at least this far apart at every step.
-const COARSE_MARGIN: f64 = 0.1;
-
-/// Compares one case computed in bf16: the prompt, the logits, and the greedy tokens where their margin allows. Gives the
-/// logits' error.
-pub(crate) fn check_coarsely(model: &GarModel, path: &Path, images: &Path, rule: &str) -> f64 {
-    let case = trace::Case::read(path).unwrap();
-    let json: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    let expected = &json["greedy"][rule];
-    let tokens: Vec<i32> = serde_json::from_value(expected["tokens"].clone()).unwrap();
-    let found = trace::trace(model, &case, images, tokens.len()).unwrap();
-    let bytes = fs::read(path.with_extension("safetensors")).unwrap();
-    let reference = Reference(SafeTensors::deserialize(&bytes).unwrap());
-    let at = format!("{} ({rule})", path.display());
-    assert_eq!(found.i32("input_ids").unwrap(), reference.i32("input_ids"), "{at}: input_ids");
-    let (logits, expected_logits) = reference.pair(&found, "logits", &format!("{rule}.logits"));
-    let error = mean_error(&logits, &expected_logits);
-    let margin = expected["min_margin"].as_f64().unwrap();
-    println!("{at}: mean error of the logits {:.2} % of their deviation, margin {margin:.2}", 100.0 * error);
-    assert!(error <= COARSE, "{at}: logits: mean error {error:.4} of their deviation, expected at most {COARSE}");
-    if margin >= COARSE_MARGIN {
-        assert_eq!(found.i32("greedy").unwrap(), tokens, "{at}: greedy tokens");
-    }
-    error
-}
-
-/// Mean of |found − expected|, as a share of the standard deviation of `expected`.
-fn mean_error(found: &[f32], expected: &[f32]) -> f64 {
-    let n = expected.len() as f64;
-    let mean = expected.iter().map(|e| f64::from(*e)).sum::<f64>() / n;
-    let deviation = (expected.iter().map(|e| (f64::from(*e) - mean).powi(2)).sum::<f64>() / n).sqrt();
-    let error = found.iter().zip(expected).map(|(f, e)| (f64::from(*f) - f64::from(*e)).abs()).sum::<f64>() / n;
-    error / deviation
 }
 
 struct Reference<'a>(SafeTensors<'a>);

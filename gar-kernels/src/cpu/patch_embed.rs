@@ -15,9 +15,17 @@ impl PatchEmbed for Cpu {
         let PatchDims { batch, channels, patch, width, grid, tokens, .. } = dims;
         let k = channels * patch * patch;
         let mut rows = self.memory.room(batch * grid * grid * k);
-        match pixels.dtype() {
-            DType::U8 => cut(on_host(OP, "pixels", pixels)?.host::<u8>()?, dims, &mut rows),
-            _ => cut(activation(OP, "pixels", pixels)?, dims, &mut rows),
+        let levels = spec.levels.map(|levels| activation(OP, "levels", levels)).transpose()?;
+        if pixels.dtype() == DType::U8 {
+            let host = on_host(OP, "pixels", pixels)?;
+            match levels {
+                Some(levels) => {
+                    cut(host.host()?, dims, &mut rows, |plane, byte: u8| levels[plane * 256 + usize::from(byte)])
+                }
+                None => cut(host.host()?, dims, &mut rows, |_, byte: u8| byte.into()),
+            }
+        } else {
+            cut(activation(OP, "pixels", pixels)?, dims, &mut rows, |_, pixel| pixel);
         }
         let rows = result(rows, &[batch, grid * grid, k])?;
         let epilogue = Epilogue { residual: spec.prompt, ..Epilogue::default() };
@@ -41,8 +49,8 @@ impl PatchEmbed for Cpu {
     }
 }
 
-/// Writes every patch as a row [channels, p, p], patches row-major.
-fn cut<T: Copy + Into<f32> + Sync>(pixels: &[T], dims: PatchDims, rows: &mut [f32]) {
+/// Writes every patch as a row [channels, p, p], patches row-major; `value` is that of a plane's pixel.
+fn cut<T: Copy + Sync>(pixels: &[T], dims: PatchDims, rows: &mut [f32], value: impl Fn(usize, T) -> f32 + Sync) {
     let PatchDims { channels, planes, side, patch, grid, .. } = dims;
     let k = channels * patch * patch;
     if rows.is_empty() {
@@ -52,8 +60,9 @@ fn cut<T: Copy + Into<f32> + Sync>(pixels: &[T], dims: PatchDims, rows: &mut [f3
         let (t, y, x) = (i / (grid * grid), i / grid % grid, i % grid);
         for (line, to) in row.chunks_exact_mut(patch).enumerate() {
             let (channel, dy) = (line / patch, line % patch);
-            let from = ((t * planes + channel % planes) * side + y * patch + dy) * side + x * patch;
-            to.iter_mut().zip(&pixels[from..from + patch]).for_each(|(to, &pixel)| *to = pixel.into());
+            let plane = channel % planes;
+            let from = ((t * planes + plane) * side + y * patch + dy) * side + x * patch;
+            to.iter_mut().zip(&pixels[from..from + patch]).for_each(|(to, &pixel)| *to = value(plane, pixel));
         }
     });
 }

@@ -2,18 +2,20 @@
 //
 // v2 cut_patches: a block takes one channel of a row of patches at a time. Neighbouring threads write neighbouring entries; what
 //    they read lies in runs of a patch's side, and the lines of a row of patches (25 KB for 14 lines of 448 f32) stay in L1 until
-//    they have been read whole. Indices within a block are 32 bits wide. 17 pictures of 3×448×448 are 41 MB in f32, 3.4 MB as one
-//    channel of bytes, and their rows 20 MB in bf16: each is moved once. (v1 divided 64-bit numbers for every entry.)
+//    they have been read whole. Indices within a block are 32 bits wide. 17 pictures of 3×448×448 are 10 MB in bytes,
+//    3.4 MB as one channel, and their rows 20 MB in bf16: each is moved once. The levels of a band, 1 KB, stay in L1. (v1 divided
+//    64-bit numbers for every entry.)
 // v1 join_tokens: a thread moves one entry; neighbouring threads read and write neighbouring entries. Tokens [17, 1025, 1024] are
 //    36 MB in bf16.
 // On an H200, 17 pictures of 3×448×448: cut_patches about 45 µs; join_tokens about 105 with divisions of
 // 64 bits, which are made now where an index needs them alone (`Place`).
 #include "values.cuh"
 
-// pixels [pictures, planes, side, side] → rows [pictures · grid², channels · patch²]; channel c sees plane c % planes. A band is one
-// channel of one row of patches; patch · side fits into an int.
-extern "C" __global__ void cut_patches(const void* pixels, int type, GAR_T* rows, int channels, int planes, int side, int patch,
-                                       unsigned long long bands) {
+// pixels [pictures, planes, side, side] → rows [pictures · grid², channels · patch²]; channel c sees plane c % planes. Where there
+// are levels [planes, 256], pixels are bytes that stand for them. A band is one channel of one row of patches; patch · side fits
+// into an int.
+extern "C" __global__ void cut_patches(const void* pixels, int type, const float* levels, GAR_T* rows, int channels, int planes,
+                                       int side, int patch, unsigned long long bands) {
     await_previous();
     unsigned grid = side / patch, square = patch * patch;
     size_t pitch = (size_t)channels * square;
@@ -25,7 +27,8 @@ extern "C" __global__ void cut_patches(const void* pixels, int type, GAR_T* rows
         GAR_T* to = rows + line * grid * pitch + (size_t)channel * square;
         for (unsigned i = threadIdx.x; i < grid * square; i += blockDim.x) {
             unsigned column = i / square, tap = i % square, dy = tap / patch, dx = tap % patch;
-            float value = pixel(pixels, type, from + (size_t)dy * side + column * patch + dx);
+            size_t at = from + (size_t)dy * side + column * patch + dx;
+            float value = levels ? levels[plane * 256 + ((const unsigned char*)pixels)[at]] : pixel(pixels, type, at);
             to[column * pitch + tap] = from_float<GAR_T>(value);
         }
     }

@@ -4,7 +4,7 @@ use super::{
     launch::{Parameter, THREADS, int, typed, typed_all},
 };
 use crate::{
-    Result, Tensor,
+    DType, Result, Tensor,
     ops::{Epilogue, MatMul, PatchDims, PatchEmbed, PatchSpec},
 };
 
@@ -23,12 +23,13 @@ impl PatchEmbed for Cuda {
         let PatchDims { batch, channels, planes, side, patch, width, grid, tokens } = dims;
         let (patches, k, dtype) = (grid * grid, channels * patch * patch, self.activations);
         let [from, number] = Parameter::arguments(Some(self.pixels(OP, "pixels", pixels)?));
+        let levels = self.optional(OP, "levels", spec.levels, DType::F32)?;
         let (rows, to) = self.device.empty(&[batch, patches, k], dtype)?;
         self.activation(OP, "activations", &rows)?;
         if !rows.is_empty() {
             // A block counts the pixels of a row of patches.
             int(OP, "pixels", patch * side)?;
-            let mut arguments = vec![from, number, to.into()];
+            let mut arguments = vec![from, number, levels.into(), to.into()];
             for extent in [channels, planes, side, patch] {
                 arguments.push(int(OP, "pixels", extent)?);
             }

@@ -50,17 +50,24 @@ impl Case {
     }
 
     fn apply(&self, op: &dyn PatchEmbed, judge: &Judge<'_>, o: &Operands) -> Verdict<Tensor> {
-        self.apply_to(&judge.up(&o.pixels)?, op, judge, o)
+        self.apply_to(&judge.up(&o.pixels)?, None, op, judge, o)
     }
 
     /// The same on other pixels than the operands'.
-    fn apply_to(&self, pixels: &Tensor, op: &dyn PatchEmbed, judge: &Judge<'_>, o: &Operands) -> Verdict<Tensor> {
+    fn apply_to(
+        &self,
+        pixels: &Tensor,
+        levels: Option<&Tensor>,
+        op: &dyn PatchEmbed,
+        judge: &Judge<'_>,
+        o: &Operands,
+    ) -> Verdict<Tensor> {
         let prompt = o.prompt.as_ref().map(|p| judge.up(p)).transpose()?;
         let class_token = o.class_token.as_ref().map(|c| judge.up(c)).transpose()?;
         let positions = o.positions.as_ref().map(|p| judge.up(p)).transpose()?;
         let weight = judge.up_as(&o.weight, self.weight)?;
         let (prompt, class_token, positions) = (prompt.as_ref(), class_token.as_ref(), positions.as_ref());
-        Ok(op.patch_embed(pixels, &PatchSpec { weight: &weight, prompt, class_token, positions })?)
+        Ok(op.patch_embed(pixels, &PatchSpec { weight: &weight, prompt, class_token, positions, levels })?)
     }
 }
 
@@ -70,8 +77,31 @@ fn repeated(one: &Array4<f64>, channels: usize) -> Array4<f64> {
     Array4::from_shape_fn((batch, channels, height, width), |(t, _, y, x)| one[[t, 0, y, x]])
 }
 
+/// Pixels from −1…1 to every byte, of all channels or of the first.
+fn bytes(pixels: &Array4<f64>, one: bool) -> Array4<u8> {
+    let bytes = pixels.mapv(|v| (128.0 * v + 128.0).clamp(0.0, 255.0) as u8);
+    if one { bytes.slice(s![.., ..1, .., ..]).to_owned() } else { bytes }
+}
+
+/// Bytes give what their values give.
+fn judge_bytes(
+    c: &Case,
+    op: &dyn PatchEmbed,
+    judge: &Judge<'_>,
+    mut o: Operands,
+    (values, bytes): (Array4<f64>, Array4<u8>),
+    levels: Option<&Tensor>,
+) -> Verdict<()> {
+    o.pixels = if values.dim().1 == c.channels { values } else { repeated(&values, c.channels) };
+    let (prompt, class_token, positions) = (o.prompt.as_ref(), o.class_token.as_ref(), o.positions.as_ref());
+    let expected = reference::patch_embed(&o.pixels, &o.weight, prompt, class_token, positions);
+    let shape = bytes.shape().to_vec();
+    let pixels = judge.device.upload(&Tensor::from_vec(bytes.into_iter().collect(), &shape)?)?;
+    judge.close(&expected, &c.apply_to(&pixels, levels, op, judge, &o)?)
+}
+
 /// Judges a [`PatchEmbed`]: agreement with a strided convolution and what is added to it, for every weight type; patches
-/// that do not see each other; one channel shown to all, and bytes read as numbers; refusals.
+/// that do not see each other; one channel shown to all; bytes read as numbers or as their levels; refusals.
 ///
 /// # Errors
 /// The first law that is broken.
@@ -128,31 +158,30 @@ pub fn patch_embed(op: &dyn PatchEmbed, device: &dyn Device, config: &LawConfig)
         o.pixels = repeated(&one, c.channels);
         let (prompt, class_token, positions) = (o.prompt.as_ref(), o.class_token.as_ref(), o.positions.as_ref());
         let expected = reference::patch_embed(&o.pixels, &o.weight, prompt, class_token, positions);
-        judge.close(&expected, &c.apply_to(&judge.up(&one)?, op, &judge, &o)?)
+        judge.close(&expected, &c.apply_to(&judge.up(&one)?, None, op, &judge, &o)?)
     })?;
     judge.law(
         "bytes are their numbers, 0 to 255, in every channel or in one",
         (cases(), any::<bool>()),
         |(c, one)| {
-            let mut o = c.operands(config);
-            // From −1…1 to every byte.
-            let bytes = o.pixels.mapv(|v| (128.0 * v + 128.0).clamp(0.0, 255.0) as u8);
-            let bytes = if *one { bytes.slice(s![.., ..1, .., ..]).to_owned() } else { bytes };
-            let values = bytes.mapv(f64::from);
-            o.pixels = if *one { repeated(&values, c.channels) } else { values };
-            let (prompt, class_token, positions) = (o.prompt.as_ref(), o.class_token.as_ref(), o.positions.as_ref());
-            let expected = reference::patch_embed(&o.pixels, &o.weight, prompt, class_token, positions);
-            let shape = bytes.shape().to_vec();
-            let pixels = Tensor::from_vec(bytes.into_iter().collect(), &shape)?;
-            judge.close(&expected, &c.apply_to(&device.upload(&pixels)?, op, &judge, &o)?)
+            let o = c.operands(config);
+            let bytes = bytes(&o.pixels, *one);
+            judge_bytes(c, op, &judge, o, (bytes.mapv(f64::from), bytes), None)
         },
     )?;
+    judge.law("bytes are their channel's levels", (cases(), any::<bool>()), |(c, one)| {
+        let o = c.operands(config);
+        let bytes = bytes(&o.pixels, *one);
+        let levels = config.values(c.seed ^ 1).array((bytes.dim().1, 256));
+        let values = Array4::from_shape_fn(bytes.dim(), |at| levels[[at.1, usize::from(bytes[at])]]);
+        judge_bytes(c, op, &judge, o, (values, bytes), Some(&judge.up_as(&levels, DType::F32)?))
+    })?;
     judge.law("operands that do not fit are refused", cases(), |c| {
         let (side, tokens) = (c.patch * c.grid, c.grid * c.grid);
         let weight = judge.up(&Array4::zeros((c.width, c.channels, c.patch, c.patch)))?;
         let pixels = |channels, height, width| judge.up(&Array4::zeros((c.batch, channels, height, width)));
         let fits = pixels(c.channels, side, side)?;
-        let none = PatchSpec { weight: &weight, prompt: None, class_token: None, positions: None };
+        let none = PatchSpec { weight: &weight, prompt: None, class_token: None, positions: None, levels: None };
         judge.refuses("another number of channels", op.patch_embed(&pixels(c.channels + 1, side, side)?, &none))?;
         judge.refuses(
             "a picture that is not square",
@@ -169,6 +198,17 @@ pub fn patch_embed(op: &dyn PatchEmbed, device: &dyn Device, config: &LawConfig)
         let positions = PatchSpec { positions: Some(&positions), ..none };
         judge.refuses("one position too many", op.patch_embed(&fits, &positions))?;
         let prompt = judge.up(&Array3::zeros((c.batch, tokens + 1, c.width)))?;
-        judge.refuses("a longer prompt", op.patch_embed(&fits, &PatchSpec { prompt: Some(&prompt), ..none }))
+        judge.refuses("a longer prompt", op.patch_embed(&fits, &PatchSpec { prompt: Some(&prompt), ..none }))?;
+        let levels = |channels, dtype| judge.up_as(&Array2::zeros((channels, 256)), dtype);
+        let bytes = device.upload(&Tensor::from_vec(vec![0_u8; fits.len()], fits.shape())?)?;
+        let level = levels(c.channels, DType::F32)?;
+        judge.refuses("levels of numbers", op.patch_embed(&fits, &PatchSpec { levels: Some(&level), ..none }))?;
+        let level = levels(c.channels + 1, DType::F32)?;
+        judge.refuses(
+            "levels of another channel",
+            op.patch_embed(&bytes, &PatchSpec { levels: Some(&level), ..none }),
+        )?;
+        let level = levels(c.channels, DType::BF16)?;
+        judge.refuses("levels in bf16", op.patch_embed(&bytes, &PatchSpec { levels: Some(&level), ..none }))
     })
 }

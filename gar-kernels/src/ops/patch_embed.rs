@@ -1,5 +1,5 @@
 //! Patch embedding: pictures cut into squares, each projected to a vector, with what is added to it.
-use crate::{Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 
 /// Weights of a patch embedding and what is added to its result.
 #[derive(Clone, Copy, Debug)]
@@ -12,17 +12,24 @@ pub struct PatchSpec<'a> {
     pub class_token: Option<&'a Tensor>,
     /// [tokens, C], added to every picture's tokens, the class token included.
     pub positions: Option<&'a Tensor>,
+    /// [channels of the pixels, 256] f32: what each byte of a channel stands for, where pixels are u8 and not their numbers.
+    /// Pictures stay bytes until they are read: a quarter of what f32 pixels take on their way to a device.
+    pub levels: Option<&'a Tensor>,
 }
+
+/// Values of a byte.
+const LEVELS: usize = 256;
 
 /// Projects pictures to tokens.
 pub trait PatchEmbed: Send + Sync {
     /// `pixels` [T, channels, S, S] → [T, tokens, C], tokens = (S/p)², row-major, plus one if there is a class token.
     ///
     /// Pixels of one channel, [T, 1, S, S], are shown to every channel of the weight, as if they were repeated: a mask
-    /// need not be written out. Pixels are activations, or u8, read as their numbers 0 to 255.
+    /// need not be written out. Pixels are activations, or u8, read as their numbers 0 to 255 or as
+    /// [`levels`](PatchSpec::levels) says.
     ///
     /// # Errors
-    /// Shapes that do not fit, unsupported types or device.
+    /// Shapes that do not fit, levels of pixels that are not u8, unsupported types or device.
     fn patch_embed(&self, pixels: &Tensor, spec: &PatchSpec<'_>) -> Result<Tensor>;
 }
 
@@ -51,7 +58,7 @@ impl PatchSpec<'_> {
     /// Checks the shapes.
     ///
     /// # Errors
-    /// [`Error::Shape`] naming the argument that does not fit.
+    /// [`Error::Shape`] naming the argument that does not fit, [`Error::DType`] where there are levels and pixels are not u8.
     pub fn check(&self, pixels: &Tensor) -> Result<PatchDims> {
         const OP: &str = "patch_embed";
         let [batch, planes, side, _] = pixels.dims(OP, "pixels")?;
@@ -72,6 +79,17 @@ impl PatchSpec<'_> {
         }
         if let Some(positions) = self.positions {
             positions.expect_shape(OP, "positions", &[tokens, width])?;
+        }
+        if let Some(levels) = self.levels {
+            levels.expect_shape(OP, "levels", &[planes, LEVELS])?;
+            if pixels.dtype() != DType::U8 {
+                return Err(Error::DType {
+                    op: OP,
+                    what: "pixels",
+                    expected: "u8, with levels",
+                    found: pixels.dtype(),
+                });
+            }
         }
         Ok(PatchDims { batch, channels, planes, side, patch, width, grid, tokens })
     }

@@ -77,11 +77,22 @@ impl PatchEmbed for OneForFirst {
 struct SignedBytes;
 impl PatchEmbed for SignedBytes {
     fn patch_embed(&self, pixels: &Tensor, spec: &PatchSpec<'_>) -> Result<Tensor> {
-        if pixels.dtype() != DType::U8 {
+        if pixels.dtype() != DType::U8 || spec.levels.is_some() {
             return Cpu::default().patch_embed(pixels, spec);
         }
         let values = pixels.host::<u8>()?.iter().map(|&byte| f32::from(byte as i8)).collect();
         Cpu::default().patch_embed(&Tensor::from_vec(values, pixels.shape())?, spec)
+    }
+}
+
+/// Every channel has the first one's levels.
+struct LevelsOfOne;
+impl PatchEmbed for LevelsOfOne {
+    fn patch_embed(&self, pixels: &Tensor, spec: &PatchSpec<'_>) -> Result<Tensor> {
+        spec.check(pixels)?;
+        let Some(levels) = spec.levels else { return Cpu::default().patch_embed(pixels, spec) };
+        let all = Tensor::from_vec(levels.host::<f32>()?[..256].repeat(levels.shape()[0]), levels.shape())?;
+        Cpu::default().patch_embed(pixels, &PatchSpec { levels: Some(&all), ..*spec })
     }
 }
 
@@ -125,6 +136,7 @@ fn are_caught() {
     caught!(patch_embed, PixelsTransposed);
     caught!(patch_embed, OneForFirst);
     caught!(patch_embed, SignedBytes);
+    caught!(patch_embed, LevelsOfOne);
     caught!(pointwise, TanhGelu);
     caught!(pointwise, SwigluSwapped);
 }

@@ -5,11 +5,13 @@ use super::{
     math::column_sums,
     matmul::{product, product_transposed},
 };
-use crate::tape::{Gradients, host};
+use crate::tape::{Gradients, Host, host};
 
 /// An embedding that was run.
 pub(crate) struct Node {
     pub(crate) pixels: Tensor,
+    /// Constants: they are given no slopes.
+    pub(crate) levels: Option<Tensor>,
     pub(crate) weight: Tensor,
     pub(crate) prompt: Option<Tensor>,
     pub(crate) class_token: Option<Tensor>,
@@ -39,7 +41,7 @@ impl Node {
         let (rows, taps) = (of_patches.len() / width.max(1), channels * patch * patch);
         let of_patches = Tensor::from_vec(of_patches, &[rows, width])?;
         if g.wants(&self.weight) {
-            let patches = Tensor::from_vec(self.patches(&host(k, &self.pixels)?), &[rows, taps])?;
+            let patches = Tensor::from_vec(self.patches(&self.values(k)?), &[rows, taps])?;
             g.give(&self.weight, product_transposed(k, &of_patches, &patches)?);
         }
         if g.wants(&self.pixels) {
@@ -52,6 +54,15 @@ impl Node {
             });
         }
         Ok(())
+    }
+
+    /// What pixels stand for.
+    fn values(&self, k: &Kernels) -> Result<Host> {
+        let Some(levels) = &self.levels else { return host(k, &self.pixels) };
+        let (levels, pixels) = (host(k, levels)?, k.device.download(&self.pixels)?);
+        let PatchDims { planes, side, .. } = self.dims;
+        let level = |(i, &byte): (usize, &u8)| levels[i / (side * side) % planes * 256 + usize::from(byte)];
+        Ok(Host::Widened(pixels.host()?.iter().enumerate().map(level).collect()))
     }
 
     /// Every patch as a row [channels, p, p], patches row-major.

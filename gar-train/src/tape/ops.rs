@@ -265,6 +265,7 @@ impl PatchEmbed for Tape {
         self.note("patch_embed", &inputs, &output, || {
             let node = patch_embed::Node {
                 pixels: pixels.clone(),
+                levels: spec.levels.cloned(),
                 weight: spec.weight.clone(),
                 prompt: spec.prompt.cloned(),
                 class_token: spec.class_token.cloned(),
