@@ -25,7 +25,7 @@ laws() { # every operation, by the property suites
 }
 
 golden() { # the whole model, by reference results and beside the CPU
-  bin/golden --nocapture 2>&1 | tee "$results/golden.txt"
+  bin/golden --nocapture on_a_card 2>&1 | tee "$results/golden.txt"
 }
 
 answers() { # a trained model's answers on both devices
