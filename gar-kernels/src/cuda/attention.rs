@@ -1,11 +1,10 @@
 //! Attention on CUDA: FlashAttention-2 on tensor cores for bf16 (on Hopper see `hopper.rs`), the plain kernel for f32 and for odd
 //! sizes of heads.
-use std::f32::consts::LOG2_E;
-
 use super::{
     Argument, Cuda, Kernel, Launch, Source,
+    heads::{HEAD_DIMS, MOST_HEAD_DIM, check_head, is_head, with_arguments, zeros},
     hopper::{self, HopperTile},
-    launch::int,
+    launch::{WARP, int},
 };
 use crate::{
     DType, Error, Result, Tensor,
@@ -13,10 +12,6 @@ use crate::{
 };
 
 const OP: &str = "attention";
-/// Lanes of a warp, and rows of a block of the plain kernels.
-pub(super) const WARP: usize = 32;
-/// Largest head: accumulators of more do not fit into registers.
-const MOST_HEAD_DIM: usize = 128;
 static SOURCE: Source = Source { name: OP, text: include_str!("attention.cu") };
 
 /// What a block of the fast kernel takes at once.
@@ -99,9 +94,6 @@ fn plain(dtype: DType, head_dim: usize) -> Kernel {
     Kernel { source: &SOURCE, function: "attention_plain", defines }
 }
 
-/// Head sizes of the published models, whose kernels are compiled and counted ahead.
-pub(super) const HEAD_DIMS: [usize; 3] = [64, 96, 128];
-
 pub(super) fn kernels() -> Vec<Kernel> {
     let of = |d| {
         let fast = [false, true]
@@ -151,54 +143,17 @@ impl Attention for FlashAttention {
     }
 }
 
-/// Whether the fast kernels, and the cache, take heads of this size: rows of 16-byte accesses.
-pub(super) fn is_head(head_dim: usize) -> bool {
-    head_dim.is_multiple_of(8) && (8..=MOST_HEAD_DIM).contains(&head_dim)
-}
-
-pub(super) fn check_head(op: &'static str, q: &Tensor, head_dim: usize) -> Result<()> {
-    if is_head(head_dim) {
-        return Ok(());
-    }
-    Err(Error::shape(op, "q", format!("[B, L, H, d] with d a multiple of 8 up to {MOST_HEAD_DIM}"), q.shape()))
-}
-
-/// The scale of the fast kernels, whose exponential is 2ˣ and whose largest score is found before it is scaled.
-pub(super) fn base_two(op: &'static str, scale: f32) -> Result<Argument> {
-    if scale > 0.0 && (scale * LOG2_E).is_finite() {
-        return Ok(Argument::F32(scale * LOG2_E));
-    }
-    Err(Error::value(op, "scale", "a number above 0", scale))
-}
-
 fn run_flash(
     cuda: &Cuda,
     tile: FlashTile,
-    [q, k, v]: [&Tensor; 3],
+    qkv: [&Tensor; 3],
     spec: &AttentionSpec,
     dims: AttentionDims,
 ) -> Result<Tensor> {
-    let operand = |what, tensor| cuda.operand(OP, what, tensor, DType::BF16);
-    let pointers = [operand("q", q)?, operand("k", k)?, operand("v", v)?];
-    let scale = base_two(OP, spec.scale)?;
-    if dims.keys == 0 || q.is_empty() {
-        return zeros(cuda, q);
-    }
-    let (out, to) = cuda.device.empty(q.shape(), DType::BF16)?;
-    let (causal, seen) = match spec.mask {
-        Mask::Full => (false, dims.keys),
-        Mask::Causal { offset } => (true, offset + 1),
-    };
-    let mut arguments: Vec<Argument> = pointers.into_iter().chain([to]).map(Argument::from).collect();
-    for (what, extent) in
-        [("q", dims.queries), ("k", dims.keys), ("q", dims.heads), ("k", dims.heads / dims.kv_heads), ("mask", seen)]
-    {
-        arguments.push(int(OP, what, extent)?);
-    }
-    arguments.push(scale);
-    let launch = tile.launch(OP, [dims.queries, dims.heads, dims.batch], dims.head_dim)?;
-    cuda.runtime().launch(&flash(tile, dims.head_dim, causal), launch, &arguments)?;
-    Ok(out)
+    with_arguments(cuda, qkv, spec, dims, |causal, arguments| {
+        let launch = tile.launch(OP, [dims.queries, dims.heads, dims.batch], dims.head_dim)?;
+        cuda.runtime().launch(&flash(tile, dims.head_dim, causal), launch, &arguments)
+    })
 }
 
 fn run_plain(cuda: &Cuda, [q, k, v]: [&Tensor; 3], spec: &AttentionSpec, dims: AttentionDims) -> Result<Tensor> {
@@ -222,9 +177,4 @@ fn run_plain(cuda: &Cuda, [q, k, v]: [&Tensor; 3], spec: &AttentionSpec, dims: A
     let rows = dims.batch * dims.queries * dims.heads;
     cuda.launch_blocks(&plain(dtype, dims.head_dim), rows.div_ceil(WARP), WARP as u32, &arguments)?;
     Ok(out)
-}
-
-/// What queries without keys give.
-pub(super) fn zeros(cuda: &Cuda, q: &Tensor) -> Result<Tensor> {
-    crate::Device::zeros(&*cuda.device, q.shape(), q.dtype())
 }

@@ -4,10 +4,11 @@
 //! scalars stay the same until the table or the number of shares doubles, so that a decoder's steps repeat.
 use super::{
     Argument, Cuda, Kernel, Launch, Source,
-    attention::{FlashTile, HEAD_DIMS, WARP, base_two, check_head, is_head},
+    attention::FlashTile,
+    heads::{HEAD_DIMS, base_two, check_head, is_head},
     hopper::{self, HopperTile},
     kv_cache::{CudaCache, PAGE},
-    launch::int,
+    launch::{WARP, int},
 };
 use crate::{
     DType, Error, Result, Tensor,

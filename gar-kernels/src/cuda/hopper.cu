@@ -39,8 +39,8 @@ struct Dense {
 
 // As many blocks as run at once. `seen` is how many keys the first query of a sequence sees.
 extern "C" __global__ void __launch_bounds__((GAR_GROUPS + 1) * GROUP, 1)
-    attention_hopper(const bf16* q, const bf16* k, const bf16* v, bf16* out, int batch, int queries, int keys, int heads, int group,
-                     int seen, float scale) {
+    attention_hopper(const bf16* q, const bf16* k, const bf16* v, bf16* out, int queries, int keys, int heads, int group, int seen,
+                     float scale, int batch) {
     await_previous();
     GAR_TILES(memory);
     constexpr int ROWS = 64 * GAR_GROUPS;

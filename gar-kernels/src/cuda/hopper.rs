@@ -1,13 +1,13 @@
 //! Attention of many queries on Hopper, compute capability 9.0: wgmma and blocks that stay.
 use super::{
-    Argument, Cuda, Kernel, Launch, Source,
-    attention::{HEAD_DIMS, base_two, check_head, zeros},
+    Cuda, Kernel, Launch, Source,
+    heads::{HEAD_DIMS, check_head, with_arguments},
     kv_cache::PAGE,
     launch::int,
 };
 use crate::{
     DType, Error, Result, Tensor,
-    ops::{Attention, AttentionDims, AttentionSpec, Mask},
+    ops::{Attention, AttentionDims, AttentionSpec},
 };
 
 const OP: &str = "attention";
@@ -113,36 +113,15 @@ impl Attention for HopperAttention {
 pub(super) fn run(
     cuda: &Cuda,
     tile: HopperTile,
-    [q, k, v]: [&Tensor; 3],
+    qkv: [&Tensor; 3],
     spec: &AttentionSpec,
     dims: AttentionDims,
 ) -> Result<Tensor> {
-    let operand = |what, tensor| cuda.operand(OP, what, tensor, DType::BF16);
-    let pointers = [operand("q", q)?, operand("k", k)?, operand("v", v)?];
-    let scale = base_two(OP, spec.scale)?;
-    if dims.keys == 0 || q.is_empty() {
-        return zeros(cuda, q);
-    }
-    let (out, to) = cuda.device.empty(q.shape(), DType::BF16)?;
-    let (causal, seen) = match spec.mask {
-        Mask::Full => (false, dims.keys),
-        Mask::Causal { offset } => (true, offset + 1),
-    };
-    let mut arguments: Vec<Argument> = pointers.into_iter().chain([to]).map(Argument::from).collect();
-    for (what, extent) in [
-        ("q", dims.batch),
-        ("q", dims.queries),
-        ("k", dims.keys),
-        ("q", dims.heads),
-        ("k", dims.heads / dims.kv_heads),
-        ("mask", seen),
-    ] {
-        arguments.push(int(OP, what, extent)?);
-    }
-    arguments.push(scale);
-    let launch = tile.launch(cuda, OP, [dims.queries, dims.heads, dims.batch], dims.head_dim)?;
-    cuda.runtime().launch(&dense(tile, dims.head_dim, causal), launch, &arguments)?;
-    Ok(out)
+    with_arguments(cuda, qkv, spec, dims, |causal, mut arguments| {
+        arguments.push(int(OP, "q", dims.batch)?);
+        let launch = tile.launch(cuda, OP, [dims.queries, dims.heads, dims.batch], dims.head_dim)?;
+        cuda.runtime().launch(&dense(tile, dims.head_dim, causal), launch, &arguments)
+    })
 }
 
 fn dense(tile: HopperTile, head_dim: usize, causal: bool) -> Kernel {

@@ -6,6 +6,8 @@ use crate::{DType, Error, Result, Tensor, tensor::dtype_name};
 const ACTIVATIONS: &[DType] = &[DType::F32, DType::BF16];
 /// Element types that parameters are stored in.
 const STORED: &[DType] = &[DType::F32, DType::F16, DType::BF16];
+/// Lanes of a warp.
+pub(super) const WARP: usize = 32;
 /// Threads of a block whose threads do not work together.
 pub(super) const THREADS: u32 = 256;
 

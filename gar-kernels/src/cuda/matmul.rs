@@ -1,8 +1,7 @@
 //! Matrix product on CUDA: few rows by an own kernel, many by the runtime's matrix library.
 use super::{
     Argument, Blas, Cuda, Kernel, Pointer, Product, Source,
-    attention::WARP,
-    launch::{Parameter, int, is_aligned, typed, typed_all},
+    launch::{Parameter, WARP, int, is_aligned, typed, typed_all},
 };
 use crate::{
     DType, Result, Tensor,

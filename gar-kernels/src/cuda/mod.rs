@@ -11,6 +11,7 @@ mod device;
 mod driver;
 #[cfg(feature = "emulator")]
 mod emulator;
+mod heads;
 mod hopper;
 mod kv_cache;
 mod launch;

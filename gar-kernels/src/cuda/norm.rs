@@ -4,8 +4,7 @@
 //! an operation that adds and normalises would read one tensor more than it saves.
 use super::{
     Argument, Cuda, Kernel, Source,
-    attention::WARP,
-    launch::{Parameter, int, is_aligned, typed, typed_all},
+    launch::{Parameter, WARP, int, is_aligned, typed, typed_all},
 };
 use crate::{
     Result, Tensor,

@@ -3,8 +3,7 @@ use std::collections::HashSet;
 
 use super::{
     Argument, Cuda, Kernel, Pointer, Source,
-    attention::WARP,
-    launch::{typed, typed_all},
+    launch::{WARP, typed, typed_all},
 };
 use crate::{
     DType, Error, Result, Tensor,
