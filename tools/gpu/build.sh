@@ -16,7 +16,7 @@ for message in map(json.loads, sys.stdin):
         shutil.copy(message["executable"], sys.argv[1] + "/" + message["target"]["name"])' "$out/bin"
 }
 programs build --bin gar
-programs build --example time_kernels --example time_answer
+programs build --example time_kernels --example time_answer --example profile_answer
 programs test --no-run --test gpu --test cuda
 mv "$out/bin/gpu" "$out/bin/laws"
 mv "$out/bin/cuda" "$out/bin/golden"

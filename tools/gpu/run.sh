@@ -45,14 +45,15 @@ model() { # GAR-1B at full size with random weights: 17 crops, one region
   [ -d gar-1b ] || bin/gar init --preset gar-1b gar-1b
   python3 peer_model.py --picture picture.png --mask mask.png
   bin/time_answer gar-1b picture.png mask.png cuda:0 256 16 > "$results/model.json"
+  bin/profile_answer gar-1b picture.png mask.png 1 16 > "$results/profile.md"
   python3 peer_model.py --model gar-1b --ours "$results/model.json" --tiles 17 | tee "$results/model.md"
 }
 
 sanitize() { # bad accesses and races
   # Few cases: the tools slow kernels down by orders of magnitude.
   for tool in memcheck racecheck; do
-    GAR_LAW_CASES=2 compute-sanitizer --tool "$tool" --error-exitcode 9 bin/laws --nocapture the_laws_hold \
-      2>&1 | tee "$results/$tool.txt"
+    GAR_LAW_CASES=2 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      bin/laws --nocapture the_laws_hold attention_for_hopper 2>&1 | tee "$results/$tool.txt"
   done
 }
 
