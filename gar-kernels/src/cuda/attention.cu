@@ -27,14 +27,8 @@ extern "C" __global__ void attention_plain(const GAR_T* q, const GAR_T* k, const
         [&](int key) { return k + first + key * stride; }, [&](int key) { return v + first + key * stride; });
 }
 #else
+#include "dense.cuh"
 #include "flash.cuh"
-
-struct Dense {
-    const bf16 *k, *v;
-    int stride;
-    __device__ inline const bf16* keys(int first) const { return k + (size_t)first * stride; }
-    __device__ inline const bf16* values(int first) const { return v + (size_t)first * stride; }
-};
 
 // Grid: tiles of queries, heads, sequences. `seen` is how many keys the first query sees.
 extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)

@@ -30,12 +30,7 @@ extern "C" __global__ void __launch_bounds__((GAR_GROUPS + 1) * GROUP, 1)
     hopper<GAR_GROUPS, GAR_KEYS, true, GAR_TURNS>(memory, tiles * heads * batch, item, stride, scale);
 }
 #else
-struct Dense {
-    const bf16 *k, *v;
-    int stride;
-    __device__ inline const bf16* keys(int first) const { return k + (size_t)first * stride; }
-    __device__ inline const bf16* values(int first) const { return v + (size_t)first * stride; }
-};
+#include "dense.cuh"
 
 // As many blocks as run at once. `seen` is how many keys the first query of a sequence sees.
 extern "C" __global__ void __launch_bounds__((GAR_GROUPS + 1) * GROUP, 1)

@@ -47,6 +47,7 @@ pub use runtime::{
 
 /// Headers that kernels may include, by the name they include them under.
 pub const HEADERS: &[(&str, &str)] = &[
+    ("dense.cuh", include_str!("include/dense.cuh")),
     ("flash.cuh", include_str!("include/flash.cuh")),
     ("gar.cuh", include_str!("include/gar.cuh")),
     ("hopper.cuh", include_str!("include/hopper.cuh")),
