@@ -49,50 +49,52 @@ impl MatMul for Cuda {
     /// weights.
     fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
         let (y, operands) = self.operands(x, Projection { w, epilogue })?;
-        let dtype = x.dtype();
-        match self.runtime().blas() {
-            _ if y.is_empty() => {}
-            _ if self.plain || dtype == DType::F32 => self.by_entries(&operands, dtype)?,
-            _ if operands.is_few() => self.by_few_rows(&[operands])?,
-            Some(blas) if operands.dims.k > 0 => self.by_library(blas, &operands, &epilogue)?,
-            _ => self.by_entries(&operands, dtype)?,
-        }
+        self.multiply(&operands, &epilogue, x.dtype())?;
         Ok(y)
     }
 
-    /// Up to three weights in one launch, where there are few rows.
+    /// Up to three weights in one launch, where there are few rows. In what order a sum is taken depends on how many rows all of
+    /// them have, so that its last bit may be another than alone.
     fn matmuls(&self, x: &Tensor, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
-        let few = !self.plain && x.dtype() == DType::BF16 && x.as_rows().0 <= FEW_ROWS;
         let mut results = Vec::with_capacity(projections.len());
-        for some in projections.chunks(if few { FEW_WEIGHTS } else { 1 }) {
-            if let [one] = some {
-                results.push(self.matmul(x, one.w, one.epilogue)?);
+        for some in projections.chunks(FEW_WEIGHTS) {
+            let mut all = Vec::with_capacity(some.len());
+            for projection in some {
+                let (y, operands) = self.operands(x, *projection)?;
+                results.push(y);
+                all.push(operands);
+            }
+            if all.iter().all(|operands| self.has_few_rows(operands, x.dtype())) {
+                self.by_few_rows(&all)?;
                 continue;
             }
-            let all = some.iter().map(|p| self.operands(x, *p)).collect::<Result<Vec<_>>>()?;
-            if all.iter().all(|(y, operands)| !y.is_empty() && operands.is_few()) {
-                self.by_few_rows(&all.iter().map(|(_, operands)| *operands).collect::<Vec<_>>())?;
-                results.extend(all.into_iter().map(|(y, _)| y));
-            } else {
-                drop(all);
-                for p in some {
-                    results.push(self.matmul(x, p.w, p.epilogue)?);
-                }
+            for (operands, projection) in all.iter().zip(some) {
+                self.multiply(operands, &projection.epilogue, x.dtype())?;
             }
         }
         Ok(results)
     }
 }
 
-impl Operands {
-    /// Whether `matmul_few` takes the product.
-    fn is_few(&self) -> bool {
-        let MatMulDims { m, k, .. } = self.dims;
-        m <= FEW_ROWS && k.is_multiple_of(8) && is_aligned(self.x) && is_aligned(self.w.pointer)
-    }
-}
-
 impl Cuda {
+    /// One product, by the kernel or the library that is best at it.
+    fn multiply(&self, o: &Operands, epilogue: &Epilogue<'_>, dtype: DType) -> Result<()> {
+        match self.runtime().blas() {
+            _ if o.dims.m * o.dims.n == 0 => Ok(()),
+            _ if self.plain || dtype == DType::F32 => self.by_entries(o, dtype),
+            _ if self.has_few_rows(o, dtype) => self.by_few_rows(&[*o]),
+            Some(blas) if o.dims.k > 0 => self.by_library(blas, o, epilogue),
+            _ => self.by_entries(o, dtype),
+        }
+    }
+
+    /// Whether `matmul_few` takes the product.
+    fn has_few_rows(&self, o: &Operands, dtype: DType) -> bool {
+        let MatMulDims { m, k, .. } = o.dims;
+        let vectors = k.is_multiple_of(8) && is_aligned(o.x) && is_aligned(o.w.pointer);
+        !self.plain && dtype == DType::BF16 && (1..=FEW_ROWS).contains(&m) && vectors
+    }
+
     /// Checks a product, and takes memory for its result.
     fn operands(&self, x: &Tensor, Projection { w, epilogue }: Projection<'_>) -> Result<(Tensor, Operands)> {
         let (dims, shape) = MatMulDims::check(x, w, &epilogue)?;
