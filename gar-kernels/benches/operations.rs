@@ -85,7 +85,7 @@ fn rows(c: &mut Criterion) {
     let mut group = c.benchmark_group("rows");
     group.sample_size(20);
     let (x, w) = (activations(&[1025, 1024]), activations(&[1024]));
-    let spec = NormSpec { kind: NormKind::Layer, weight: &w, bias: Some(&w), eps: 1e-5 };
+    let spec = NormSpec { kind: NormKind::Layer, weight: &w, bias: Some(&w), eps: 1e-5, to: None };
     group.bench_function("layer norm", |b| b.iter(|| k.norm.norm(black_box(&x), &spec).unwrap()));
     let map = activations(&[64, 64, 2048]);
     let spec = RoiAlignSpec { output: [16, 16], spatial_scale: 1.0, sampling_ratio: 2, aligned: true };

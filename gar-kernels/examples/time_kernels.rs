@@ -167,7 +167,7 @@ impl Bench {
         let weight = self.random(&[1024], DType::BF16)?;
         for (kind, name) in [(NormKind::Layer, "layer_norm"), (NormKind::Rms, "rms_norm")] {
             let bias = (kind == NormKind::Layer).then_some(&weight);
-            let spec = NormSpec { kind, weight: &weight, bias, eps: 1e-5 };
+            let spec = NormSpec { kind, weight: &weight, bias, eps: 1e-5, to: None };
             let line = format!("\"op\": \"{name}\", \"rows\": 17408, \"width\": 1024");
             self.line(&line, &x, |x| k.norm.norm(x, &spec))?;
         }

@@ -341,7 +341,10 @@ fn what_kernels_do_not_take_is_refused() {
     );
     of_type(cuda.clone().with_activations(DType::F16).gather(&x, &[0]), "activations");
     let weight = up(tensor(1, &[8], DType::F32));
-    of_type(cuda.norm(&x, &NormSpec { kind: NormKind::Rms, weight: &weight, bias: None, eps: 1e-5 }), "weight");
+    of_type(
+        cuda.norm(&x, &NormSpec { kind: NormKind::Rms, weight: &weight, bias: None, eps: 1e-5, to: None }),
+        "weight",
+    );
     let table = up(tensor(1, &[4, 4], DType::BF16));
     let spec = RotarySpec { cos: &table, sin: &table, start: &[0], pairing: Pairing::HalfSplit };
     of_type(cuda.rotary(&x.reshape(&[1, 2, 1, 8]).unwrap(), &spec), "cos");

@@ -114,7 +114,7 @@ fn sizes_of_a_picture_agree_with_the_plain_kernels() {
         kernels.cached_attention.attend(&q, &k, &v, &mut [&mut *cache], 1, 0.125)
     });
     let (x, weight, bias) = (random(&[3000, 1024]), random(&[1024]), random(&[1024]));
-    let spec = NormSpec { kind: NormKind::Layer, weight: &weight, bias: Some(&bias), eps: 1e-5 };
+    let spec = NormSpec { kind: NormKind::Layer, weight: &weight, bias: Some(&bias), eps: 1e-5, to: None };
     check("norm", &|kernels| kernels.norm.norm(&x, &spec));
     let (w, hidden) = (random(&[512, 1024]), random(&[512]));
     let epilogue = Epilogue { bias: Some(&hidden), activation: Activation::Gelu, ..Epilogue::default() };
@@ -133,7 +133,7 @@ fn a_recorded_run_gives_the_bits_of_an_unrecorded_one() {
     let tables = [&plain, &recorded].map(|k| [256, 96, 1].map(|rows| k.device.upload(&host(rows)).unwrap()));
     let run = |k: &Kernels, [w, table, scale]: &[Tensor; 3], step: u32| -> Vec<u32> {
         let scale = scale.reshape(&[256]).unwrap();
-        let spec = NormSpec { kind: NormKind::Rms, weight: &scale, bias: None, eps: 1e-5 };
+        let spec = NormSpec { kind: NormKind::Rms, weight: &scale, bias: None, eps: 1e-5, to: None };
         let mut out = None;
         let mut work = || {
             let mut y = k.rows.gather(table, &[step, 95, 3, 7]).unwrap();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use gar_kernels::{
-    Kernels, Tensor, bf16,
+    DType, Kernels, Tensor, bf16,
     cpu::{CpuOptions, InstructionSet, Precision, WeightFormat},
     ops::{AttentionSpec, Epilogue, Mask, Projection},
 };
@@ -60,6 +60,26 @@ fn attention_on_every_instruction_set_gives_the_same_bits() {
         let expected = attention(InstructionSet::Portable, BF16, shape);
         for set in InstructionSet::available() {
             assert!(expected == attention(set, BF16, shape), "{set}, {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn rows_and_results_in_bf16_have_the_bits_of_rounded_ones() {
+    for set in InstructionSet::available() {
+        let matmul = Kernels::cpu_with(CpuOptions { instructions: Some(set), ..BF16 }).unwrap().matmul;
+        for [m, n, k] in SHAPES {
+            let (x, w) = (noise(m * k, 7), Tensor::from_vec(noise(n * k, 1 << 20), &[n, k]).unwrap());
+            let rounded = x.iter().map(|&v| bf16::from_f32(v)).collect();
+            let rounded = Tensor::from_vec::<bf16>(rounded, &[m, k]).unwrap();
+            let x = Tensor::from_vec(x, &[m, k]).unwrap();
+            assert_eq!(matmul.rounding(&w), Some(DType::BF16));
+            let plain = matmul.matmul(&x, &w, Epilogue::default()).unwrap();
+            let asked = Epilogue { to: Some(DType::BF16), ..Epilogue::default() };
+            let (plain, of_rounded) = (plain.host::<f32>().unwrap(), matmul.matmul(&rounded, &w, asked).unwrap());
+            assert!(matmul.matmul(&rounded, &w, Epilogue::default()).unwrap().host::<f32>().unwrap() == plain, "{set}");
+            let expected: Vec<bf16> = plain.iter().map(|&v| bf16::from_f32(v)).collect();
+            assert!(of_rounded.host::<bf16>().unwrap() == expected, "{set}, {m} x {n} x {k}");
         }
     }
 }

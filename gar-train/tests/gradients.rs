@@ -106,7 +106,11 @@ fn matmul_with_every_epilogue() {
                 &[&[m, k], &[n, k], &[n], &[n], &[m, n]],
                 |kernels, t| {
                     let (scale, residual) = (scaled.then_some(&t[3]), scaled.then_some(&t[4]));
-                    kernels.matmul.matmul(&t[0], &t[1], Epilogue { bias: Some(&t[2]), activation, scale, residual })
+                    kernels.matmul.matmul(
+                        &t[0],
+                        &t[1],
+                        Epilogue { bias: Some(&t[2]), activation, scale, residual, to: None },
+                    )
                 },
                 |x| {
                     let (scale, residual) = (d1(&x[3]), d2(&x[4]));
@@ -139,7 +143,7 @@ fn norms() {
             judge(
                 &format!("norm {kind:?} {rows}×{d}"),
                 &[&[rows, d], &[d], &[d]],
-                |k, t| k.norm.norm(&t[0], &NormSpec { kind, weight: &t[1], bias: Some(&t[2]), eps: 1e-5 }),
+                |k, t| k.norm.norm(&t[0], &NormSpec { kind, weight: &t[1], bias: Some(&t[2]), eps: 1e-5, to: None }),
                 |x| reference::norm(&d2(&x[0]), kind, &d1(&x[1]), Some(&d1(&x[2])), 1e-5).into_iter().collect(),
             );
         }

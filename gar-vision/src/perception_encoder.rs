@@ -3,7 +3,7 @@
 use gar_kernels::ops::{
     Activation, AttentionSpec, Epilogue, Mask, NormKind, NormSpec, Pairing, PatchSpec, Projection, RotarySpec,
 };
-use gar_kernels::{Kernels, Tensor, Weights};
+use gar_kernels::{DType, Kernels, Tensor, Weights};
 
 use crate::{PerceptionConfig, Result, RotaryConfig, Tiles, TowerSpec, VisionTower};
 
@@ -190,11 +190,11 @@ impl PerceptionEncoder {
     }
 
     fn block(&self, k: &Kernels, block: &Block, x: Tensor) -> Result<Tensor> {
-        let normed = block.norm1.forward(k, &x)?;
+        let normed = block.norm1.before(k, &x, &block.qkv[0])?;
         let attended = self.attention(k, block, &normed)?;
         let x = block.attention_out.add_to(k, &attended, block.gamma1.as_ref(), &x)?;
-        let normed = block.norm2.forward(k, &x)?;
-        let hidden = block.mlp_in.forward(k, &normed, Activation::Gelu)?;
+        let normed = block.norm2.before(k, &x, &block.mlp_in)?;
+        let hidden = block.mlp_in.before(k, &normed, Activation::Gelu, &block.mlp_out)?;
         block.mlp_out.add_to(k, &hidden, block.gamma2.as_ref(), &x)
     }
 
@@ -204,15 +204,16 @@ impl PerceptionEncoder {
         let projections = block.qkv.each_ref().map(|linear| linear.projection(Activation::Identity));
         let split = |t: Tensor| t.reshape(&[count, tokens, heads, head_dim]);
         let [query, key, value] = k.matmul.matmuls_of(x, projections)?;
-        let (mut query, mut key, value) = (split(query)?, split(key)?, split(value)?);
-        if let Some([cos, sin]) = &self.rotary {
-            let start = vec![0; count];
-            let spec = RotarySpec { cos, sin, start: &start, pairing: Pairing::Interleaved };
-            query = k.rotary.rotary(&query, &spec)?;
-            key = k.rotary.rotary(&key, &spec)?;
-        }
+        let (query, key, value) = (split(query)?, split(key)?, split(value)?);
         let spec = AttentionSpec { scale: (head_dim as f32).sqrt().recip(), mask: Mask::Full };
-        Ok(k.attention.attention(&query, &key, &value, &spec)?.reshape(&[count, tokens, width])?)
+        let attended = match &self.rotary {
+            None => k.attention.attention(&query, &key, &value, &spec)?,
+            Some([cos, sin]) => {
+                let turn = RotarySpec { cos, sin, start: &vec![0; count], pairing: Pairing::Interleaved };
+                k.attention.attention_rotated([&query, &key, &value], (&*k.rotary, &turn), &spec)?
+            }
+        };
+        Ok(attended.reshape(&[count, tokens, width])?)
     }
 }
 
@@ -254,8 +255,16 @@ impl VisionTower for PerceptionEncoder {
 
 impl LayerNorm {
     fn forward(&self, k: &Kernels, x: &Tensor) -> Result<Tensor> {
-        let spec = NormSpec { kind: NormKind::Layer, weight: &self.weight, bias: Some(&self.bias), eps: self.eps };
-        Ok(k.norm.norm(x, &spec)?)
+        Ok(k.norm.norm(x, &self.spec(None))?)
+    }
+
+    /// What only `next`, and layers like it, multiply.
+    fn before(&self, k: &Kernels, x: &Tensor, next: &Linear) -> Result<Tensor> {
+        Ok(k.norm.norm(x, &self.spec(k.matmul.rounding(&next.weight)))?)
+    }
+
+    fn spec(&self, to: Option<DType>) -> NormSpec<'_> {
+        NormSpec { kind: NormKind::Layer, weight: &self.weight, bias: Some(&self.bias), eps: self.eps, to }
     }
 }
 
@@ -265,9 +274,10 @@ impl Linear {
         Projection { w: &self.weight, epilogue }
     }
 
-    fn forward(&self, k: &Kernels, x: &Tensor, activation: Activation) -> Result<Tensor> {
+    /// What only `next` multiplies.
+    fn before(&self, k: &Kernels, x: &Tensor, activation: Activation, next: &Self) -> Result<Tensor> {
         let Projection { w, epilogue } = self.projection(activation);
-        Ok(k.matmul.matmul(x, w, epilogue)?)
+        Ok(k.matmul.matmul(x, w, Epilogue { to: k.matmul.rounding(&next.weight), ..epilogue })?)
     }
 
     /// `residual + scale ⊙ (x · wᵀ + bias)`.

@@ -85,7 +85,7 @@ impl CrossAttention {
     fn attend(&self, k: &Kernels, local: &Tensor, picture: &Tensor) -> Result<Tensor> {
         let AttentionHeads { heads, head_dim, .. } = self.heads;
         let normed = |x: &Tensor, [weight, bias]: &[Tensor; 2]| {
-            let spec = NormSpec { kind: NormKind::Layer, weight, bias: Some(bias), eps: Self::EPS };
+            let spec = NormSpec { kind: NormKind::Layer, weight, bias: Some(bias), eps: Self::EPS, to: None };
             k.norm.norm(x, &spec)
         };
         // One sequence of all regions' queries: they share the keys and do not see one another.

@@ -174,7 +174,7 @@ impl Linear {
 
 impl LayerNorm {
     fn forward(&self, k: &Kernels, x: &Tensor, eps: f32) -> Result<Tensor, KernelError> {
-        k.norm.norm(x, &NormSpec { kind: NormKind::Layer, weight: &self.weight, bias: Some(&self.bias), eps })
+        k.norm.norm(x, &NormSpec { kind: NormKind::Layer, weight: &self.weight, bias: Some(&self.bias), eps, to: None })
     }
 }
 

@@ -20,28 +20,33 @@
 //! | shares rounded while they are in registers | 595 |
 //! | maxima looked at after the exponentials, sums of shares kept lane by lane | 623 |
 //! | exponentials as exact as bf16 asks for | 657 |
+//! | panels of keys and values in memory used again; shares from the registers that scores were summed in | 650, was 528 |
 //!
 //! Rows from 500 on were measured on another day, beside the row above them, which gave 470; rows from 556 on on a third, beside
-//! the row above them, which gave 517. Two thirds of the time are the tile loop, at 96 % of what the CPU does, an eighth the
-//! softmax.
-use std::{marker::PhantomData, ops::Range};
+//! the row above them, which gave 517; the last on a fourth, the operation alone again and again, where fresh memory cost the row
+//! above it a tenth. A tower with it takes 1.5 % less time. Three quarters of the time are products; what else they bound is
+//! the exponentials, whose multiplications go through the same two ports.
+use std::{any::Any, marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;
 
 use super::{
     Cpu, activation,
     dot::{Dot, FloatDot, FloatWork},
-    key_block::{BLOCK, Block, Heads},
+    key_block::{BLOCK, Block, BlockMut, Heads, block_len},
     math,
-    panels::{Matrix, Rows},
+    panels::Rows,
     prefetch::{LINE, prefetch, prefetch_line},
     result,
+    rotary::{Angles, OP as ROTARY},
     softmax::{LANES, Running, Scores},
     strip::{height, strip},
+    vectorize,
 };
 use crate::{
     Result, Tensor,
-    ops::{Attention, AttentionDims, AttentionSpec, Mask},
+    host::Memory,
+    ops::{Attention, AttentionDims, AttentionSpec, Mask, Rotary, RotaryDims, RotarySpec},
 };
 
 const OP: &str = "attention";
@@ -50,14 +55,43 @@ const ROWS: usize = 96;
 
 impl Attention for Cpu {
     fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
+        self.attend_to([q, k, v], None, spec)
+    }
+
+    /// Queries and keys are turned as they are read, where the rotation is the CPU's.
+    fn attention_rotated(
+        &self,
+        [q, k, v]: [&Tensor; 3],
+        (rotary, turn): (&(dyn Rotary + 'static), &RotarySpec<'_>),
+        spec: &AttentionSpec,
+    ) -> Result<Tensor> {
+        let known = (rotary as &dyn Any).is::<Self>() && q.shape().get(1) == k.shape().get(1);
+        if !known {
+            return self.attention(&rotary.rotary(q, turn)?, &rotary.rotary(k, turn)?, v, spec);
+        }
+        turn.check(k)?;
+        let RotaryDims { head_dim, .. } = turn.check(q)?;
+        let (cos, sin) = (activation(ROTARY, "cos", turn.cos)?, activation(ROTARY, "sin", turn.sin)?);
+        let angles = Angles { cos, sin, half: head_dim / 2, pairing: turn.pairing };
+        self.attend_to([q, k, v], Some((angles, turn.start)), spec)
+    }
+}
+
+impl Cpu {
+    /// Attention, of queries and keys that are turned where there are angles.
+    fn attend_to(&self, [q, k, v]: [&Tensor; 3], turn: Option<Turn<'_>>, spec: &AttentionSpec) -> Result<Tensor> {
         let dims = spec.check(q, k, v)?;
         let (k, v) = (activation(OP, "k", k)?, activation(OP, "v", v)?);
         let values = activation(OP, "q", q)?;
         let mut out = self.memory.room(values.len());
-        self.attention_product().run(FullAttention { q: values, k, v, dims, spec: *spec, out: &mut out });
+        let work = FullAttention { q: values, k, v, turn, dims, spec: *spec, memory: &self.memory, out: &mut out };
+        self.attention_product().run(work);
         result(out, q.shape())
     }
 }
+
+/// Angles, and the position that each sequence begins at.
+type Turn<'a> = (Angles<'a>, &'a [usize]);
 
 struct FullAttention<'a> {
     /// [B, L, H, d].
@@ -65,8 +99,11 @@ struct FullAttention<'a> {
     /// [B, S, G, d].
     k: &'a [f32],
     v: &'a [f32],
+    turn: Option<Turn<'a>>,
     dims: AttentionDims,
     spec: AttentionSpec,
+    /// Where panels of keys and values come from.
+    memory: &'a Memory,
     /// As `q`.
     out: &'a mut [f32],
 }
@@ -75,25 +112,26 @@ impl FloatWork for FullAttention<'_> {
     type Output = ();
 
     fn run<D: FloatDot>(self, dot: D) {
-        let Self { q, k, v, dims, spec, out } = self;
+        let Self { q, k, v, turn, dims, spec, memory, out } = self;
         let heads = Heads { count: dims.kv_heads, dim: dims.head_dim };
-        let row = heads.count * heads.dim;
-        let per_sequence = dims.keys.div_ceil(BLOCK);
-        let block = |i: usize| {
+        let (row, len) = (heads.count * heads.dim, block_len::<D>(heads));
+        let per_sequence = if row > 0 { dims.keys.div_ceil(BLOCK) } else { 0 };
+        let mut panels = memory.room(dims.batch * per_sequence * len * size_of::<D::Weight>() / size_of::<f32>());
+        let panels: &mut [D::Weight] = bytemuck::cast_slice_mut(&mut panels);
+        panels.par_chunks_exact_mut(len.max(1)).enumerate().for_each(|(i, entries)| {
             let (b, first) = (i / per_sequence, i % per_sequence * BLOCK);
-            let mut block = Block::new::<D>(heads);
             let (from, len) = (b * dims.keys + first, (dims.keys - first).min(BLOCK));
             let rows = from * row..(from + len) * row;
-            block.write::<D>(heads, 0, &k[rows.clone()], &v[rows]);
-            block
-        };
-        let blocks: Vec<Block> = match row {
-            0 => Vec::new(),
-            _ => (0..dims.batch * per_sequence).into_par_iter().map(block).collect(),
-        };
+            let turn = turn.map(|(angles, start)| (angles, start[b] + first));
+            BlockMut::<D>::over(entries, heads, len).write(0, &k[rows.clone()], &v[rows], turn);
+        });
+        let panels = &*panels;
         let specs = vec![spec; dims.batch];
-        let of = |b: usize, i: usize| if i < per_sequence { blocks.get(b * per_sequence + i) } else { None };
-        attend(dot, q, dims, &specs, of, out);
+        let block = |b: usize, i: usize| {
+            let at = (b * per_sequence + i) * len;
+            (i < per_sequence).then(|| Block::of(&panels[at..at + len], heads))
+        };
+        attend(dot, (q, turn), dims, &specs, block, out);
     }
 }
 
@@ -101,10 +139,10 @@ impl FloatWork for FullAttention<'_> {
 /// values from position i · [`BLOCK`] on.
 pub(super) fn attend<'a, D: FloatDot>(
     dot: D,
-    q: &[f32],
+    (q, turn): (&[f32], Option<Turn<'_>>),
     dims: AttentionDims,
     specs: &[AttentionSpec],
-    block: impl Fn(usize, usize) -> Option<&'a Block> + Sync,
+    block: impl Fn(usize, usize) -> Option<Block<'a, D>> + Sync,
     out: &mut [f32],
 ) {
     let AttentionDims { batch, queries, heads, kv_heads, head_dim: d, .. } = dims;
@@ -137,6 +175,7 @@ pub(super) fn attend<'a, D: FloatDot>(
                 start,
                 len: end - start,
                 spec: specs[b],
+                turn: turn.map(|(angles, first)| (angles, first[b] + start)),
             };
             own.attend(dot, scratch, |i| block(b, i));
             for (l, row) in rows(b, kv_head, start..end).enumerate() {
@@ -235,48 +274,69 @@ struct Queries<'a> {
     start: usize,
     len: usize,
     spec: AttentionSpec,
+    /// Angles, and the position of the first query.
+    turn: Option<(Angles<'a>, usize)>,
 }
 
 impl Queries<'_> {
     /// Leaves what [`Scratch::result`] needs, [len, group] rows.
-    fn attend<'b, D: FloatDot>(&self, dot: D, scratch: &mut Scratch<D>, block: impl Fn(usize) -> Option<&'b Block>) {
+    fn attend<'b, D: FloatDot>(&self, dot: D, scratch: &mut Scratch<D>, block: impl Fn(usize) -> Option<Block<'b, D>>) {
         let AttentionDims { heads, kv_heads, .. } = self.dims;
-        let (group, own) = (heads / kv_heads, Heads { count: kv_heads, dim: scratch.d });
+        let group = heads / kv_heads;
         let rows = self.len * group;
         self.scale(group, &mut scratch.scaled);
         let &mut Scratch { height, d, ref scaled, ref mut q, ref mut scores, ref mut shares, .. } = scratch;
         let (running, sums, width) = (&mut scratch.running, &mut scratch.sums, scratch.width);
-        q.refill(dot, Matrix { entries: scaled, rows, k: d, transposed: false }, 0..rows);
+        q.fill(dot, scaled);
         running.clear();
         running.resize(rows, Running::default());
-        sums.fill(0.0);
+        if self.visible(self.len - 1) == 0 {
+            sums.fill(0.0);
+        }
         let depth = d.div_ceil(D::GROUP);
         for i in 0.. {
             // The last query sees the most.
             let positions = self.visible(self.len - 1).saturating_sub(i * BLOCK).min(BLOCK);
             let Some(block) = block(i).filter(|_| positions > 0) else { break };
-            let key_panels = block.keys::<D>(own, self.kv_head, positions);
-            let value_panels = block.values::<D>(own, self.kv_head);
+            let key_panels = block.keys(self.kv_head, positions);
+            let value_panels = block.values(self.kv_head);
             let (span, met) = (positions.next_multiple_of(LANES), positions.div_ceil(D::GROUP));
             // Keys, values and all of one tile stay in the level-1 cache.
             let tiles = sums.chunks_exact_mut(height * width).zip(running.chunks_mut(height));
             for (tile, (values, running)) in tiles.enumerate() {
-                strip(dot, height, q.part(tile, &(0..depth)), key_panels, depth, scores, BLOCK, false, &[]);
-                let mut scored = Scores { scores, stride: BLOCK, span, running, values: &mut *values, width };
-                scored.hide(|r| self.visible((tile * height + r) / group).saturating_sub(i * BLOCK));
-                dot.shares(scored, shares);
-                strip(dot, height, shares.part(0, &(0..met)), value_panels, met, values, width, true, &[]);
+                let q = q.part(tile, &(0..depth));
+                let seen = |r: usize| self.visible((tile * height + r) / group).saturating_sub(i * BLOCK);
+                if !dot.shares_of_products(q, key_panels, seen, running, shares) {
+                    strip(dot, height, q, key_panels, depth, scores, BLOCK, false, &[]);
+                    let mut scored = Scores { scores, stride: BLOCK, span, running, values: &mut *values, width };
+                    scored.hide(seen);
+                    dot.shares(scored, shares);
+                }
+                strip(dot, height, shares.part(0, &(0..met)), value_panels, met, values, width, i > 0, &[]);
             }
         }
     }
 
-    /// Writes the queries times the scale, [len, group, d].
+    /// Writes the queries, turned, times the scale, [len, group, d].
     fn scale(&self, group: usize, to: &mut Vec<f32>) {
         let AttentionDims { heads, head_dim: d, .. } = self.dims;
-        let own = (self.start..self.start + self.len).map(|l| (l * heads + self.kv_head * group) * d);
         to.resize(self.len * group * d, 0.0);
-        for (from, to) in own.zip(to.chunks_exact_mut((group * d).max(1))) {
-            math::scaled(to, &self.q[from..], self.spec.scale);
+        for (l, to) in to.chunks_exact_mut((group * d).max(1)).enumerate() {
+            let from = &self.q[((self.start + l) * heads + self.kv_head * group) * d..][..group * d];
+            let angle = self.turn.map(|(angles, first)| angles.at(first + l));
+            let scale = self.spec.scale;
+            vectorize(
+                #[inline(always)]
+                || match &angle {
+                    None => to.iter_mut().zip(from).for_each(|(to, from)| *to = from * scale),
+                    Some(angle) => {
+                        for (to, from) in to.chunks_exact_mut(d).zip(from.chunks_exact(d)) {
+                            angle.turn(to, from);
+                        }
+                        to.iter_mut().for_each(|to| *to *= scale);
+                    }
+                },
+            );
         }
     }
 

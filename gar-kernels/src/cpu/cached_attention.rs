@@ -8,7 +8,7 @@ use super::{
     Cpu, InstructionSet, Precision, activation,
     attention::attend,
     dot::{FloatDot, FloatWork},
-    key_block::{BLOCK, Block, Heads},
+    key_block::{BLOCK, Heads, OwnedBlock},
     result,
 };
 use crate::{
@@ -24,23 +24,28 @@ struct CpuCache {
     /// What the blocks are laid out for.
     layout: (Precision, InstructionSet),
     /// Blocks of each layer.
-    layers: Vec<Vec<Arc<Block>>>,
+    layers: Vec<Vec<Arc<OwnedBlock>>>,
 }
 
 impl CpuCache {
+    fn heads(&self) -> Heads {
+        Heads { count: self.filled.spec().kv_heads, dim: self.filled.spec().head_dim }
+    }
+
     /// Stores `k`, `v` [L, G, d] of one layer at positions `len ..`.
     fn write<D: FloatDot>(&mut self, layer: usize, k: &[f32], v: &[f32]) {
-        let heads = Heads { count: self.filled.spec().kv_heads, dim: self.filled.spec().head_dim };
+        let heads = self.heads();
         let row = heads.count * heads.dim;
         let blocks = &mut self.layers[layer];
         let (mut position, mut k, mut v) = (self.filled.len(), k, v);
         while !k.is_empty() {
             if position / BLOCK == blocks.len() {
-                blocks.push(Arc::new(Block::new::<D>(heads)));
+                blocks.push(Arc::new(OwnedBlock::new::<D>(heads)));
             }
             let len = (BLOCK - position % BLOCK).min(k.len() / row);
             let ((k_now, k_later), (v_now, v_later)) = (k.split_at(len * row), v.split_at(len * row));
-            Arc::make_mut(&mut blocks[position / BLOCK]).write::<D>(heads, position % BLOCK, k_now, v_now);
+            let mut block = Arc::make_mut(&mut blocks[position / BLOCK]).block_mut::<D>(heads);
+            block.write(position % BLOCK, k_now, v_now, None);
             (position, k, v) = (position + len, k_later, v_later);
         }
     }
@@ -153,6 +158,7 @@ impl FloatWork for Step<'_> {
         let caches: Vec<&CpuCache> = caches.into_iter().map(|cache| &*cache).collect();
         let specs: Vec<AttentionSpec> =
             caches.iter().map(|c| AttentionSpec { scale, mask: Mask::Causal { offset: c.len() } }).collect();
-        attend(dot, q, dims, &specs, |b, i| caches[b].layers[layer].get(i).map(|block| &**block), out);
+        let block = |b: usize, i: usize| Some(caches[b].layers[layer].get(i)?.block(caches[b].heads()));
+        attend(dot, (q, None), dims, &specs, block, out);
     }
 }

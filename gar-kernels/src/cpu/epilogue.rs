@@ -58,45 +58,97 @@ struct Apply<'a, 'o> {
     after: &'a After<'a>,
     rows: Range<usize>,
     columns: Range<usize>,
-    sums: &'a [f32],
+    sums: &'a mut [f32],
     stride: usize,
     out: Out<'o>,
 }
 
-impl WithSimd for Apply<'_, '_> {
+impl<'a> WithSimd for Apply<'a, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { after, rows, columns, sums, stride, mut out } = self;
-        let (bias, scale) = (after.bias.as_ref(), after.scale.as_ref());
-        let (bias, scale) = (bias.map(|b| &b[columns.clone()]), scale.map(|s| &s[columns.clone()]));
-        for ((r, row), sums) in rows.enumerate().zip(sums.chunks_exact(stride)) {
-            let sums = &sums[..columns.len()];
-            let residual = after.residual.map(|all| &all[row * after.n..][columns.clone()]);
-            math::fill(
-                simd,
-                out.row(r, columns.len()),
-                #[inline(always)]
-                |at| {
-                    let mut value = read(simd, sums, at);
-                    if let Some(bias) = bias {
-                        value = simd.add_f32s(value, read(simd, bias, at));
-                    }
-                    if after.gelu {
-                        value = math::gelu(simd, value);
-                    }
-                    if let Some(scale) = scale {
-                        value = simd.mul_f32s(value, read(simd, scale, at));
-                    }
-                    if let Some(residual) = residual {
-                        value = simd.add_f32s(value, read(simd, residual, at));
-                    }
-                    value
-                },
-            );
+        let of_columns = |vector: &'a Vec<f32>| &vector[columns.clone()];
+        for ((r, row), sums) in rows.enumerate().zip(sums.chunks_exact_mut(stride)) {
+            let terms = Terms {
+                bias: after.bias.as_ref().map(of_columns),
+                scale: after.scale.as_ref().map(of_columns),
+                residual: after.residual.map(|all| &all[row * after.n..][columns.clone()]),
+            };
+            let sums = &mut sums[..columns.len()];
+            let mut out = match &mut out {
+                Out::Rows { values, stride } => Some(&mut values[r * *stride..][..columns.len()]),
+                Out::Sums => None,
+            };
+            if after.gelu {
+                terms.row::<S, true>(simd, sums, &mut out)
+            } else {
+                terms.row::<S, false>(simd, sums, &mut out)
+            }
         }
     }
+}
+
+/// What follows the sums of one row, some columns of it.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    bias: Option<&'a [f32]>,
+    scale: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+}
+
+impl<'a> Terms<'a> {
+    /// Writes the results to `out` or, without it, in the place of the sums.
+    #[inline(always)]
+    fn row<S: Simd, const GELU: bool>(self, simd: S, sums: &mut [f32], out: &mut Option<&mut [f32]>) {
+        let (registers, rest) = S::as_mut_simd_f32s(sums);
+        let count = registers.len();
+        // Cut to one length before the loop, which then need not look where rows end.
+        let cut = |row: &'a [f32]| &S::as_simd_f32s(row).0[..count];
+        let (bias, scale, residual) = (self.bias.map(cut), self.scale.map(cut), self.residual.map(cut));
+        let terms = |i: usize| [bias.map(|b| b[i]), scale.map(|s| s[i]), residual.map(|r| r[i])];
+        match out {
+            Some(out) => {
+                for (i, (out, sum)) in S::as_mut_simd_f32s(out).0[..count].iter_mut().zip(&*registers).enumerate() {
+                    *out = result::<S, GELU>(simd, *sum, terms(i));
+                }
+            }
+            None => {
+                for (i, sum) in registers.iter_mut().enumerate() {
+                    *sum = result::<S, GELU>(simd, *sum, terms(i));
+                }
+            }
+        }
+        if !rest.is_empty() {
+            let at = count * S::F32_LANES;
+            let terms = [self.bias, self.scale, self.residual].map(|term| term.map(|term| read(simd, term, at)));
+            let last = result::<S, GELU>(simd, simd.partial_load_f32s(rest), terms);
+            match out {
+                Some(out) => simd.partial_store_f32s(&mut out[at..], last),
+                None => simd.partial_store_f32s(rest, last),
+            }
+        }
+    }
+}
+
+/// The results of a register of sums.
+#[inline(always)]
+fn result<S: Simd, const GELU: bool>(simd: S, sum: S::f32s, [bias, scale, residual]: [Option<S::f32s>; 3]) -> S::f32s {
+    let mut value = sum;
+    if let Some(bias) = bias {
+        value = simd.add_f32s(value, bias);
+    }
+    if GELU {
+        value = math::gelu(simd, value);
+    }
+    if let Some(scale) = scale {
+        value = simd.mul_f32s(value, scale);
+    }
+    if let Some(residual) = residual {
+        value = simd.add_f32s(value, residual);
+    }
+    value
 }
 
 /// What follows sums of 8-bit products.

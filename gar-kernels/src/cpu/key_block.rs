@@ -7,6 +7,8 @@ use super::{
     buffer::Buffer,
     dot::{Dot, FloatDot},
     panels::{interleave, narrow, panel_len},
+    prefetch::prefetch_l2,
+    rotary::Angles,
     strip::Panels,
     vectorize,
 };
@@ -21,57 +23,113 @@ pub(super) struct Heads {
     pub(super) dim: usize,
 }
 
-/// Keys and values at [`BLOCK`] positions, all heads. Keys are a weight [BLOCK, d] for each head, values one [d, BLOCK].
+/// Keys and values at [`BLOCK`] positions, all heads, in memory of their own.
 #[derive(Clone)]
-pub(super) struct Block {
-    keys: Buffer,
-    values: Buffer,
-}
+pub(super) struct OwnedBlock(Buffer);
 
-impl Block {
+impl OwnedBlock {
     /// Zeros.
     pub(super) fn new<D: FloatDot>(heads: Heads) -> Self {
-        let (keys, values) = lens::<D>(heads.dim);
-        Self {
-            keys: Buffer::zeroed::<D::Weight>(heads.count * keys),
-            values: Buffer::zeroed::<D::Weight>(heads.count * values),
-        }
+        Self(Buffer::zeroed::<D::Weight>(block_len::<D>(heads)))
     }
 
-    /// Writes keys and values [L, heads, d] of positions `at ..`, no more than the block has left.
-    pub(super) fn write<D: FloatDot>(&mut self, heads: Heads, at: usize, k: &[f32], v: &[f32]) {
+    /// The block, of the heads that it was made for.
+    pub(super) fn block<D: Dot>(&self, heads: Heads) -> Block<'_, D> {
+        Block::of(self.0.entries(), heads)
+    }
+
+    /// The same, to write to.
+    pub(super) fn block_mut<D: Dot>(&mut self, heads: Heads) -> BlockMut<'_, D> {
+        BlockMut { entries: self.0.entries_mut(), heads }
+    }
+}
+
+/// Entries of a block: of the keys of every head, and of as many heads' values.
+pub(super) fn block_len<D: Dot>(heads: Heads) -> usize {
+    let (keys, values) = lens::<D>(heads.dim);
+    heads.count * (keys + values)
+}
+
+/// Keys and values at [`BLOCK`] positions. Keys are a weight [BLOCK, d] for each head, values one [d, BLOCK].
+pub(super) struct Block<'a, D: Dot> {
+    keys: &'a [D::Weight],
+    values: &'a [D::Weight],
+    heads: Heads,
+}
+
+impl<'a, D: Dot> Block<'a, D> {
+    /// A block that lies in `entries`, [`block_len`] of them.
+    pub(super) fn of(entries: &'a [D::Weight], heads: Heads) -> Self {
+        let (keys, values) = entries.split_at(heads.count * lens::<D>(heads.dim).0);
+        Self { keys, values, heads }
+    }
+
+    /// The first `positions` keys of a head, rounded up to whole panels.
+    pub(super) fn keys(&self, head: usize, positions: usize) -> Panels<'a, D> {
+        let (len, _) = lens::<D>(self.heads.dim);
+        let count = positions.div_ceil(D::PANEL);
+        Panels { entries: &self.keys[head * len..], stride: panel_len::<D>(self.heads.dim), count }
+    }
+
+    /// The values of a head.
+    pub(super) fn values(&self, head: usize) -> Panels<'a, D> {
+        let (_, len) = lens::<D>(self.heads.dim);
+        let count = self.heads.dim.div_ceil(D::PANEL);
+        Panels { entries: &self.values[head * len..], stride: panel_len::<D>(BLOCK), count }
+    }
+}
+
+/// A [`Block`] to write to.
+pub(super) struct BlockMut<'a, D: Dot> {
+    entries: &'a mut [D::Weight],
+    heads: Heads,
+}
+
+impl<'a, D: FloatDot> BlockMut<'a, D> {
+    /// A block in memory that may hold anything, of which `len` positions will be written from the first on.
+    pub(super) fn over(entries: &'a mut [D::Weight], heads: Heads, len: usize) -> Self {
+        // What is multiplied and not written is zero.
+        if len < BLOCK || !heads.dim.is_multiple_of(D::PANEL) {
+            entries.fill(D::Weight::zeroed());
+        }
+        Self { entries, heads }
+    }
+
+    /// Writes keys and values [L, heads, d] of positions `at ..`, no more than the block has left; keys are turned where there
+    /// are angles, and a place in them for the first key.
+    pub(super) fn write(&mut self, at: usize, k: &[f32], v: &[f32], turn: Option<(Angles<'_>, usize)>) {
+        let heads = self.heads;
         let row = heads.count * heads.dim;
         let (key_len, value_len) = lens::<D>(heads.dim);
-        let keys = self.keys.entries_mut::<D::Weight>().chunks_exact_mut(key_len);
-        let values = self.values.entries_mut::<D::Weight>().chunks_exact_mut(value_len);
+        let (keys, values) = self.entries.split_at_mut(heads.count * key_len);
+        let (keys, values) = (keys.chunks_exact_mut(key_len), values.chunks_exact_mut(value_len));
         let mut scratch = vec![D::Weight::zeroed(); k.len() / heads.count];
+        let mut turned = vec![0_f32; heads.dim];
         for (head, (keys, values)) in keys.zip(values).take(heads.count).enumerate() {
             let columns = head * heads.dim..(head + 1) * heads.dim;
             vectorize(
                 #[inline(always)]
                 || {
-                    for (k, to) in k.chunks_exact(row).zip(scratch.chunks_exact_mut(heads.dim)) {
-                        narrow::<D>(&k[columns.clone()], to);
+                    let rows = k.chunks_exact(row).zip(v.chunks_exact(row)).zip(scratch.chunks_exact_mut(heads.dim));
+                    for (i, ((k, v), to)) in rows.enumerate() {
+                        let own = &k[columns.clone()];
+                        match turn {
+                            None => narrow::<D>(own, to),
+                            Some((angles, first)) => {
+                                angles.at(first + i).turn(&mut turned, own);
+                                narrow::<D>(&turned, to);
+                            }
+                        }
+                        // The next head's entries of this row, which lies too far from the next row to be seen coming.
+                        let next = columns.end..(columns.end + heads.dim).min(row);
+                        prefetch_l2(&k[next.clone()]);
+                        prefetch_l2(&v[next]);
                     }
                     write_values::<D>(values, at, v, row, columns.clone());
                 },
             );
             write_keys::<D>(keys, at, &scratch, heads.dim);
         }
-    }
-
-    /// The first `positions` keys of a head, rounded up to whole panels.
-    pub(super) fn keys<D: Dot>(&self, heads: Heads, head: usize, positions: usize) -> Panels<'_, D> {
-        let (len, _) = lens::<D>(heads.dim);
-        let count = positions.div_ceil(D::PANEL);
-        Panels { entries: &self.keys.entries()[head * len..], stride: panel_len::<D>(heads.dim), count }
-    }
-
-    /// The values of a head.
-    pub(super) fn values<D: Dot>(&self, heads: Heads, head: usize) -> Panels<'_, D> {
-        let (_, len) = lens::<D>(heads.dim);
-        let count = heads.dim.div_ceil(D::PANEL);
-        Panels { entries: &self.values.entries()[head * len..], stride: panel_len::<D>(BLOCK), count }
     }
 }
 

@@ -34,17 +34,32 @@ fn scale_by_power<S: Simd>(simd: S, p: S::f32s, rounded: S::f32s, x: S::f32s) ->
     simd.select_f32s(tiny, simd.splat_f32s(0.0), simd.mul_f32s(p, scale))
 }
 
-/// eˣ within 8.5e-5, for what is rounded to bf16 next, where half a unit in the last place is 2e-3; 0 below −87.
+/// eˣ within 8.5e-5, for what is rounded to bf16 next, where half a unit in the last place is 2e-3; 0 below
+/// [`LEAST_NORMAL`]. Beyond 88 it is no number of use.
 #[inline(always)]
 pub(super) fn exp_for_bf16<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let tiny = simd.less_than_f32s(x, simd.splat_f32s(LEAST_NORMAL));
+    simd.select_f32s(tiny, simd.splat_f32s(0.0), exp_or_denormal(simd, x))
+}
+
+/// ln 2⁻¹²⁶: below, eˣ is no normal number of f32.
+const LEAST_NORMAL: f32 = -87.336_54;
+
+/// As [`exp_for_bf16`], but some denormal number where that is 0, for what takes those as zero.
+#[inline(always)]
+pub(super) fn exp_or_denormal<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let splat = |v: f32| simd.splat_f32s(v);
+    // 2⁻¹²⁷ times what is above 1: the least exponent there is. In this order a NaN stays one.
+    let x = simd.max_f32s(splat(-87.9), x);
     // As in `exp`, but of two: x·log₂ e is rounded once, which is 1e-5 of the result at most.
     let (round, log2_e) = (splat(12_582_912.0), splat(std::f32::consts::LOG2_E));
     let rounded = simd.mul_add_f32s(x, log2_e, round);
     let rest = simd.mul_add_f32s(x, log2_e, simd.sub_f32s(round, rounded));
     // The polynomial of third degree with the smallest relative error from 2^rest, |rest| ≤ ½ (Remez): 7.5e-5.
     let p = polynomial(simd, rest, &[0.055_171_67, 0.242_611_13, 0.693_260_97, 0.999_928_06]);
-    scale_by_power(simd, p, rounded, x)
+    // The low bits of `rounded` are the power of two, which is added to the exponent of p; the others leave the word.
+    let power = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(23));
+    simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(p), power))
 }
 
 /// The error function within 3e-7 (five units in the last place at 1): a rational approximation in x², its coefficients as
@@ -157,27 +172,28 @@ pub(super) fn normalize(out: &mut [f32], x: &[f32], [mean, root]: [f32; 2], weig
     );
 }
 
-/// `Σ v − shift`, or `Σ (v − shift)²`, in f64, in [`LANES`] independent lanes.
-pub(super) fn sum_f64<const SQUARED: bool>(values: &[f32], shift: f64) -> f64 {
+/// `Σ v` and `Σ v²` in f64, in [`LANES`] independent lanes.
+pub(super) fn sums_f64(values: &[f32]) -> [f64; 2] {
     #[inline(always)]
-    fn add<const SQUARED: bool>(lanes: &mut [f64], values: &[f32], shift: f64) {
-        for (lane, &v) in lanes.iter_mut().zip(values) {
-            let distance = f64::from(v) - shift;
-            *lane += if SQUARED { distance * distance } else { distance };
+    fn add(sums: &mut [f64], squares: &mut [f64], values: &[f32]) {
+        for ((sum, square), &v) in sums.iter_mut().zip(squares).zip(values) {
+            let v = f64::from(v);
+            *sum += v;
+            *square += v * v;
         }
     }
-    let mut lanes = [0_f64; LANES];
+    let (mut sums, mut squares) = ([0_f64; LANES], [0_f64; LANES]);
     vectorize(
         #[inline(always)]
         || {
-            let chunks = values.chunks_exact(LANES);
-            add::<SQUARED>(&mut lanes, chunks.remainder(), shift);
+            let (chunks, rest) = values.as_chunks::<LANES>();
+            add(&mut sums, &mut squares, rest);
             for chunk in chunks {
-                add::<SQUARED>(&mut lanes, chunk, shift);
+                add(&mut sums, &mut squares, chunk);
             }
         },
     );
-    lanes.iter().sum()
+    [sums.iter().sum(), squares.iter().sum()]
 }
 
 #[cfg(test)]

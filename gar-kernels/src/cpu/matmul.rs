@@ -2,18 +2,18 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    Cpu, WeightFormat, activation,
+    Cpu, Precision, WeightFormat, activation,
     convert::Floats,
     dot::{Dot, FloatDot, FloatWork, IntDot, IntWork},
     epilogue::{After, AfterInt8},
     packed::{Kind, Packed},
-    panels::Matrix,
-    product::{self, Finish, Weight, multiply},
-    result,
+    panels::{Entries, Matrix},
+    product::{self, Finish, Results, Weight, multiply},
+    result, result_in,
 };
 use crate::{
-    Error, Result, Tensor,
-    host::HostStorage,
+    DType, Error, Result, Tensor,
+    host::{HostStorage, Room},
     ops::{Epilogue, MatMul, MatMulDims, Projection},
 };
 
@@ -24,10 +24,10 @@ impl MatMul for Cpu {
     fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
         let (dims, shape) = MatMulDims::check(x, w, &epilogue)?;
         let w = self.packed(w)?;
-        let mut out = self.memory.room(dims.m * dims.n);
-        let layer = Layer { w: &w, after: After::of(&epilogue, dims.n)?, out: &mut out };
+        let mut out = self.results(dims, &epilogue);
+        let layer = Layer { w: &w, after: After::of(&epilogue, dims.n)?, out: out.results() };
         Layers { x: matrix(x, dims)?, layers: vec![layer] }.run();
-        result(out, &shape)
+        out.tensor(&shape)
     }
 
     fn matmuls(&self, x: &Tensor, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
@@ -35,16 +35,26 @@ impl MatMul for Cpu {
         let checked: Vec<(MatMulDims, Vec<usize>)> = checked.collect::<Result<_>>()?;
         let weights: Vec<_> = projections.iter().map(|p| self.packed(p.w)).collect::<Result<_>>()?;
         let [first, others @ ..] = weights.as_slice() else { return Ok(Vec::new()) };
-        let mut outs: Vec<_> = checked.iter().map(|(dims, _)| self.memory.room(dims.m * dims.n)).collect();
+        let outs = checked.iter().zip(projections).map(|((dims, _), p)| self.results(*dims, &p.epilogue));
+        let mut outs: Vec<_> = outs.collect();
         let layers = projections.iter().zip(&weights).zip(&mut outs);
-        let layers = layers.map(|((p, w), out)| Ok(Layer { w, after: After::of(&p.epilogue, w.n)?, out }));
+        let layers =
+            layers.map(|((p, w), out)| Ok(Layer { w, after: After::of(&p.epilogue, w.n)?, out: out.results() }));
         let (x, layers) = (matrix(x, checked[0].0)?, layers.collect::<Result<Vec<_>>>()?);
         if others.iter().all(|w| w.multiplies_like(first)) {
             Layers { x, layers }.run();
         } else {
             layers.into_iter().for_each(|layer| Layers { x, layers: vec![layer] }.run());
         }
-        outs.into_iter().zip(&checked).map(|(out, (_, shape))| result(out, shape)).collect()
+        outs.into_iter().zip(&checked).map(|(out, (_, shape))| out.tensor(shape)).collect()
+    }
+
+    fn rounding(&self, w: &Tensor) -> Option<DType> {
+        let int8 = match Packed::of(OP, w).ok()? {
+            Some(packed) => packed.dtype() == DType::I8,
+            None => self.weights == WeightFormat::Int8 || !w.dtype().is_float(),
+        };
+        (self.precision == Precision::Bf16 && !int8).then_some(DType::BF16)
     }
 
     fn prepare(&self, w: &Tensor) -> Result<Tensor> {
@@ -66,7 +76,7 @@ impl MatMul for Cpu {
         if rows != n {
             return Err(Error::shape("product", "b", format!("[{n}, _]"), b.shape()));
         }
-        let a = Matrix { entries: activation("product", "a", a)?, rows: m, k: n, transposed: false };
+        let a = Matrix { entries: Entries::F32(activation("product", "a", a)?), rows: m, k: n, transposed: false };
         self.by_transpose("product", a, b, k)
     }
 
@@ -76,12 +86,21 @@ impl MatMul for Cpu {
         if rows != m {
             return Err(Error::shape(OP, "b", format!("[{m}, _]"), b.shape()));
         }
-        let a = Matrix { entries: activation(OP, "a", a)?, rows: n, k: m, transposed: true };
+        let a = Matrix { entries: Entries::F32(activation(OP, "a", a)?), rows: n, k: m, transposed: true };
         self.by_transpose(OP, a, b, k)
     }
 }
 
 impl Cpu {
+    /// Room for a product, in bf16 where that is asked for.
+    fn results(&self, dims: MatMulDims, epilogue: &Epilogue<'_>) -> Outcome {
+        let len = dims.m * dims.n;
+        match epilogue.to {
+            Some(DType::BF16) => Outcome { room: self.memory.room(len.div_ceil(2)), dtype: DType::BF16, len },
+            _ => Outcome { room: self.memory.room(len), dtype: DType::F32, len },
+        }
+    }
+
     /// A weight in panels, made now where it was not prepared.
     fn packed<'a>(&self, w: &'a Tensor) -> Result<Cow<'a, Packed>> {
         Ok(match Packed::of(OP, w)? {
@@ -97,14 +116,40 @@ impl Cpu {
         }
         let w = self.pack_floats(Floats::of(op, "b", b)?, b.dtype(), n, x.k, true);
         let (mut out, shape) = (self.memory.room(x.rows * n), [x.rows, n]);
-        let layer = Layer { w: &w, after: After::of(&Epilogue::default(), n)?, out: &mut out };
+        let out_of = Results::F32(&mut out);
+        let layer = Layer { w: &w, after: After::of(&Epilogue::default(), n)?, out: out_of };
         Layers { x, layers: vec![layer] }.run();
         result(out, &shape).map(Some)
     }
 }
 
 fn matrix(x: &Tensor, MatMulDims { m, k, .. }: MatMulDims) -> Result<Matrix<'_>> {
-    Ok(Matrix { entries: activation(OP, "x", x)?, rows: m, k, transposed: false })
+    let entries = match x.dtype() {
+        DType::BF16 => Entries::BF16(x.host()?),
+        _ => Entries::F32(activation(OP, "x", x)?),
+    };
+    Ok(Matrix { entries, rows: m, k, transposed: false })
+}
+
+/// Memory that a result is written to.
+struct Outcome {
+    room: Room,
+    dtype: DType,
+    /// Results, of which the room may hold one more.
+    len: usize,
+}
+
+impl Outcome {
+    fn results(&mut self) -> Results<'_> {
+        match self.dtype {
+            DType::BF16 => Results::BF16(&mut bytemuck::cast_slice_mut(&mut self.room)[..self.len]),
+            _ => Results::F32(&mut self.room),
+        }
+    }
+
+    fn tensor(self, shape: &[usize]) -> Result<Tensor> {
+        result_in(self.room, self.dtype, shape)
+    }
 }
 
 /// A product and what follows it.
@@ -112,7 +157,7 @@ struct Layer<'a> {
     w: &'a Packed,
     after: After<'a>,
     /// [m, n].
-    out: &'a mut [f32],
+    out: Results<'a>,
 }
 
 /// Products of the same rows, with weights that multiply alike; at least one.

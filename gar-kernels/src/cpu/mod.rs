@@ -137,7 +137,12 @@ fn on_host(op: &'static str, what: &'static str, tensor: &Tensor) -> Result<Tens
 
 /// A tensor of results.
 fn result(room: Room, shape: &[usize]) -> Result<Tensor> {
-    Tensor::from_storage(std::sync::Arc::new(HostStorage::Room(room)), DType::F32, shape)
+    result_in(room, DType::F32, shape)
+}
+
+/// A tensor of results of another type.
+fn result_in(room: Room, dtype: DType, shape: &[usize]) -> Result<Tensor> {
+    Tensor::from_storage(std::sync::Arc::new(HostStorage::Room(room)), dtype, shape)
 }
 
 /// The f32 elements of an activation, or an error that names operation and argument.

@@ -136,13 +136,21 @@ pub(super) fn interleave<D: Dot>(
     }
 }
 
+/// Entries of x.
+#[derive(Clone, Copy)]
+pub(super) enum Entries<'a> {
+    F32(&'a [f32]),
+    /// Rounded by whoever made them.
+    BF16(&'a [bf16]),
+}
+
 /// The matrix x [rows, k].
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
-    pub(super) entries: &'a [f32],
+    pub(super) entries: Entries<'a>,
     pub(super) rows: usize,
     pub(super) k: usize,
-    /// Whether it lies in memory as [k, rows].
+    /// Whether it lies in memory as [k, rows], which only f32 does.
     pub(super) transposed: bool,
 }
 
@@ -165,15 +173,16 @@ impl<D: Dot> Rows<D> {
 
     /// Packs other rows of a matrix, no more than there is room for. What rows held that are not written now is of no use.
     pub(super) fn refill(&mut self, dot: D, x: Matrix<'_>, rows: Range<usize>) {
-        if x.transposed {
-            self.fill_transposed(dot, x, rows);
-        } else {
-            self.fill(dot, &x.entries[rows.start * x.k..rows.end * x.k]);
+        let own = rows.start * x.k..rows.end * x.k;
+        match x.entries {
+            Entries::F32(entries) if x.transposed => self.fill_transposed(dot, entries, x.rows, rows),
+            Entries::F32(entries) => self.fill(dot, &entries[own]),
+            Entries::BF16(entries) => self.fill_rounded(dot, &entries[own]),
         }
     }
 
-    fn fill_transposed(&mut self, dot: D, x: Matrix<'_>, rows: Range<usize>) {
-        let lines = x.entries.chunks_exact(x.rows.max(1)).map(|line| &line[rows.clone()]);
+    fn fill_transposed(&mut self, dot: D, x: &[f32], all: usize, rows: Range<usize>) {
+        let lines = x.chunks_exact(all.max(1)).map(|line| &line[rows.clone()]);
         if D::RUN == 1 && TypeId::of::<D::X>() == TypeId::of::<f32>() {
             // Groups of single entries: what lies together in a tile lies together in x.
             self.scales.fill(1.0);
@@ -193,9 +202,10 @@ impl<D: Dot> Rows<D> {
                 }
             }
         } else {
-            let mut back = vec![0_f32; rows.len() * x.k];
+            let k = self.k;
+            let mut back = vec![0_f32; rows.len() * k];
             for (at, line) in lines.enumerate() {
-                line.iter().enumerate().for_each(|(row, &v)| back[row * x.k + at] = v);
+                line.iter().enumerate().for_each(|(row, &v)| back[row * k + at] = v);
             }
             self.fill(dot, &back);
         }
@@ -217,6 +227,18 @@ impl<D: Dot> Rows<D> {
         let tiles = self.groups.chunks_exact_mut(len).zip(x.chunks(height * k));
         for ((tile, x), scales) in tiles.zip(self.scales.chunks_mut(height)) {
             dot.pack(x, k, tile, height, scales);
+        }
+    }
+
+    /// As [`fill`](Self::fill), of entries that are rounded already.
+    fn fill_rounded(&mut self, dot: D, x: &[bf16]) {
+        let (height, k, len) = (self.height, self.k, self.tile_len());
+        if k == 0 {
+            return;
+        }
+        let tiles = self.groups.chunks_exact_mut(len).zip(x.chunks(height * k));
+        for ((tile, x), scales) in tiles.zip(self.scales.chunks_mut(height)) {
+            dot.pack_rounded(x, k, tile, height, scales);
         }
     }
 

@@ -5,9 +5,9 @@ pub(super) const LINE: usize = 64;
 
 /// Brings numbers that are about to be read or written into the level-1 cache.
 #[inline(always)]
-pub(super) fn prefetch(values: &[f32]) {
-    for line in values.chunks(LINE / size_of::<f32>()) {
-        prefetch_line(line.as_ptr());
+pub(super) fn prefetch<T>(values: &[T]) {
+    for line in values.chunks(LINE / size_of::<T>()) {
+        prefetch_line(line.as_ptr().cast());
     }
 }
 
@@ -22,6 +22,14 @@ pub(super) fn prefetch_line(at: *const f32) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
+}
+
+/// Brings numbers that will be read soon into the level-2 cache.
+#[inline(always)]
+pub(super) fn prefetch_l2(values: &[f32]) {
+    for line in values.chunks(LINE / size_of::<f32>()) {
+        prefetch_line_l2(line.as_ptr().cast());
+    }
 }
 
 /// Brings a line that will be read soon into the level-2 cache.

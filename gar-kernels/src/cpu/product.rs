@@ -24,6 +24,7 @@
 use std::ops::Range;
 
 use bytemuck::Zeroable;
+use half::bf16;
 use rayon::prelude::*;
 
 use super::{
@@ -81,18 +82,42 @@ pub(super) struct Finished<'a, Sum> {
     pub(super) out: Out<'a>,
 }
 
-/// Where results belong: a row begins every `stride`.
-pub(super) struct Out<'a> {
-    values: &'a mut [f32],
-    stride: usize,
+/// Where results belong.
+pub(super) enum Out<'a> {
+    /// A row begins every `stride`.
+    Rows { values: &'a mut [f32], stride: usize },
+    /// In the place of their sums: they are moved on from there.
+    Sums,
 }
 
-impl Out<'_> {
-    /// The first `len` results of a row.
-    #[inline(always)]
-    pub(super) fn row(&mut self, row: usize, len: usize) -> &mut [f32] {
-        &mut self.values[row * self.stride..][..len]
+/// Results of a product, in the type that they were asked for in.
+pub(super) enum Results<'a> {
+    F32(&'a mut [f32]),
+    BF16(&'a mut [bf16]),
+}
+
+impl<'a> Results<'a> {
+    /// Takes the first `len` away.
+    fn split_off(&mut self, len: usize) -> Self {
+        match self {
+            Self::F32(all) => Self::F32(split_off(all, len)),
+            Self::BF16(all) => Self::BF16(split_off(all, len)),
+        }
     }
+
+    /// Asks for memory that will be written to.
+    fn ahead(&self, range: Range<usize>) {
+        match self {
+            Self::F32(all) => prefetch(&all[range]),
+            Self::BF16(all) => prefetch(&all[range]),
+        }
+    }
+}
+
+fn split_off<'a, T>(all: &mut &'a mut [T], len: usize) -> &'a mut [T] {
+    let (now, later) = std::mem::take(all).split_at_mut(len);
+    *all = later;
+    now
 }
 
 /// One of several products of the same rows.
@@ -100,7 +125,7 @@ pub(super) struct Product<'a, D: Dot, F> {
     pub(super) w: Weight<'a, D>,
     pub(super) finish: F,
     /// [m, n].
-    pub(super) out: &'a mut [f32],
+    pub(super) out: Results<'a>,
 }
 
 /// `x` [m, k] times weights [n, k] → [m, n] each.
@@ -120,11 +145,12 @@ fn many_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Pro
     let most = most(&parts);
     let (mut outs, mut followed) = (Vec::new(), Vec::new());
     for Product { w, finish, out } in products {
-        outs.push(rows_of(out, w.n, &parts));
+        outs.push((out, w.n));
         followed.push((w, finish));
     }
-    let tasks: Vec<(Range<usize>, Vec<&mut [f32]>)> =
-        parts.iter().map(|rows| (rows.clone(), outs.iter_mut().filter_map(Iterator::next).collect())).collect();
+    let of =
+        |rows: Range<usize>| (rows.clone(), outs.iter_mut().map(|(out, n)| out.split_off(rows.len() * *n)).collect());
+    let tasks: Vec<(Range<usize>, Vec<Results<'_>>)> = parts.into_iter().map(of).collect();
     let room = || (Rows::zeroed(most, x.k, D::ROWS), sums_of::<D>(most));
     tasks.into_par_iter().for_each_init(room, |(packed, sums), (rows, outs)| {
         packed.refill(dot, x, rows.clone());
@@ -141,7 +167,7 @@ fn product<D: Dot, F: Finish<D::Sum>>(
     rows: Range<usize>,
     w: Weight<'_, D>,
     finish: &F,
-    out: &mut [f32],
+    mut out: Results<'_>,
     sums: &mut [D::Sum],
 ) {
     let (n, groups, tiles) = (w.n, w.k.div_ceil(D::GROUP), rows.len().div_ceil(D::ROWS));
@@ -154,7 +180,7 @@ fn product<D: Dot, F: Finish<D::Sum>>(
         for tile in 0..tiles {
             if complete {
                 for row in tile * D::ROWS..((tile + 1) * D::ROWS).min(rows.len()) {
-                    prefetch(&out[row * n..][columns.clone()]);
+                    out.ahead(row * n + columns.start..row * n + columns.end);
                     finish.ahead(rows.start + row, columns.clone());
                 }
             }
@@ -166,9 +192,27 @@ fn product<D: Dot, F: Finish<D::Sum>>(
         }
         let block = begin * D::PANEL..columns.end;
         if complete && (columns.end == n || panel + 1 == begin + PANELS) {
-            let out = Out { values: &mut out[block.start..], stride: n };
             let sums = &mut sums[..rows.len() * stride];
-            finish.finish(Finished { rows: rows.clone(), columns: block, sums, stride, scales: &x.scales, out });
+            let finished = |sums, out| Finished {
+                rows: rows.clone(),
+                columns: block.clone(),
+                sums,
+                stride,
+                scales: &x.scales,
+                out,
+            };
+            match &mut out {
+                Results::F32(out) => {
+                    finish.finish(finished(sums, Out::Rows { values: &mut out[block.start..], stride: n }))
+                }
+                Results::BF16(out) => {
+                    finish.finish(finished(sums, Out::Sums));
+                    let sums: &[f32] = bytemuck::cast_slice(sums);
+                    for (sums, out) in sums.chunks_exact(stride).zip(out.chunks_exact_mut(n)) {
+                        dot.narrow(&sums[..block.len()], &mut out[block.clone()]);
+                    }
+                }
+            }
         }
     }
 }
@@ -192,16 +236,24 @@ fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product: Product<'
             }
         }
         let mut out = vec![0_f32; m * columns.len()];
-        let values = Out { stride: columns.len(), values: &mut out };
+        let values = Out::Rows { stride: columns.len(), values: &mut out };
         let sums = &mut sums[..m * stride];
         finish.finish(Finished { rows: 0..m, columns, sums, stride, scales: &x.scales, out: values });
         out
     };
     let columns: Vec<Range<usize>> = w.blocks().collect();
     let blocks: Vec<Vec<f32>> = columns.into_par_iter().map(block).collect();
-    for (row, out) in out.chunks_exact_mut(w.n.max(1)).enumerate() {
+    match out {
+        Results::F32(out) => deal::<D, _>(&blocks, w.n, out, |block, out| out.copy_from_slice(block)),
+        Results::BF16(out) => deal::<D, _>(&blocks, w.n, out, |block, out| dot.narrow(block, out)),
+    }
+}
+
+/// Deals blocks of columns out to the rows of a result [m, n].
+fn deal<D: Dot, T>(blocks: &[Vec<f32>], n: usize, out: &mut [T], write: impl Fn(&[f32], &mut [T])) {
+    for (row, out) in out.chunks_exact_mut(n.max(1)).enumerate() {
         for (block, out) in blocks.iter().zip(out.chunks_mut(PANELS * D::PANEL)) {
-            out.copy_from_slice(&block[row * out.len()..(row + 1) * out.len()]);
+            write(&block[row * out.len()..(row + 1) * out.len()], out);
         }
     }
 }
@@ -222,15 +274,6 @@ fn most(parts: &[Range<usize>]) -> usize {
 /// Room for the sums of one block.
 fn sums_of<D: Dot>(rows: usize) -> Vec<D::Sum> {
     vec![D::Sum::zeroed(); rows.next_multiple_of(D::ROWS) * PANELS * D::PANEL]
-}
-
-/// The rows of `out` [m, n] that belong to each part.
-fn rows_of<'a>(mut out: &'a mut [f32], n: usize, parts: &[Range<usize>]) -> impl Iterator<Item = &'a mut [f32]> {
-    parts.iter().map(move |rows| {
-        let (now, later) = std::mem::take(&mut out).split_at_mut(rows.len() * n);
-        out = later;
-        now
-    })
 }
 
 impl<'a, D: Dot> Weight<'a, D> {

@@ -7,7 +7,7 @@ use crate::{
     ops::{Pairing, Rotary, RotaryDims, RotarySpec},
 };
 
-const OP: &str = "rotary";
+pub(super) const OP: &str = "rotary";
 
 impl Rotary for Cpu {
     fn rotary(&self, x: &Tensor, spec: &RotarySpec<'_>) -> Result<Tensor> {
@@ -15,15 +15,14 @@ impl Rotary for Cpu {
         let (cos, sin) = (activation(OP, "cos", spec.cos)?, activation(OP, "sin", spec.sin)?);
         let values = activation(OP, "x", x)?;
         let mut out = self.memory.room(values.len());
-        let half = head_dim / 2;
+        let angles = Angles { cos, sin, half: head_dim / 2, pairing: spec.pairing };
         let token = |(i, (out, x)): (usize, (&mut [f32], &[f32]))| {
-            let position = spec.start[i / len] + i % len;
-            let (cos, sin) = (&cos[position * half..][..half], &sin[position * half..][..half]);
+            let angle = angles.at(spec.start[i / len] + i % len);
             vectorize(
                 #[inline(always)]
                 || {
                     for (out, x) in out.chunks_exact_mut(head_dim).zip(x.chunks_exact(head_dim)) {
-                        rotate(out, x, cos, sin, spec.pairing);
+                        angle.turn(out, x);
                     }
                 },
             );
@@ -37,21 +36,49 @@ impl Rotary for Cpu {
     }
 }
 
-/// Turns the pairs of one head.
-#[inline(always)]
-fn rotate(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], pairing: Pairing) {
-    match pairing {
-        Pairing::Interleaved => {
-            let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0);
-            for (((out, &[a, b]), cos), sin) in pairs.zip(cos).zip(sin) {
-                *out = [a * cos - b * sin, b * cos + a * sin];
+/// Tables [positions, half] of cosines and sines.
+#[derive(Clone, Copy)]
+pub(super) struct Angles<'a> {
+    pub(super) cos: &'a [f32],
+    pub(super) sin: &'a [f32],
+    pub(super) half: usize,
+    pub(super) pairing: Pairing,
+}
+
+impl<'a> Angles<'a> {
+    /// Those of one position.
+    #[inline(always)]
+    pub(super) fn at(self, position: usize) -> Angle<'a> {
+        let Self { cos, sin, half, pairing } = self;
+        Angle { cos: &cos[position * half..][..half], sin: &sin[position * half..][..half], pairing }
+    }
+}
+
+/// Cosines and sines of one position.
+pub(super) struct Angle<'a> {
+    cos: &'a [f32],
+    sin: &'a [f32],
+    pairing: Pairing,
+}
+
+impl Angle<'_> {
+    /// Turns the pairs of one head. For [`vectorize`].
+    #[inline(always)]
+    pub(super) fn turn(&self, out: &mut [f32], x: &[f32]) {
+        let Self { cos, sin, pairing } = self;
+        match pairing {
+            Pairing::Interleaved => {
+                let pairs = out.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0);
+                for (((out, &[a, b]), cos), sin) in pairs.zip(*cos).zip(*sin) {
+                    *out = [a * cos - b * sin, b * cos + a * sin];
+                }
             }
-        }
-        Pairing::HalfSplit => {
-            let ((first, second), (a, b)) = (out.split_at_mut(cos.len()), x.split_at(cos.len()));
-            for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
-                *first = a[i] * cos[i] - b[i] * sin[i];
-                *second = b[i] * cos[i] + a[i] * sin[i];
+            Pairing::HalfSplit => {
+                let ((first, second), (a, b)) = (out.split_at_mut(cos.len()), x.split_at(cos.len()));
+                for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
+                    *first = a[i] * cos[i] - b[i] * sin[i];
+                    *second = b[i] * cos[i] + a[i] * sin[i];
+                }
             }
         }
     }

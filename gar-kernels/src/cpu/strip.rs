@@ -1,5 +1,5 @@
 //! One tile of rows times some panels of a weight, whatever the tile's height.
-use super::dot::{Dot, Tile};
+use super::dot::{Dot, Factors, Tile};
 
 /// Heights of tiles that exist, up to [`Dot::ROWS`] of each product.
 const HEIGHTS: [usize; 5] = [1, 2, 4, 6, 12];
@@ -73,14 +73,10 @@ impl<D: Dot> Strip<'_, D> {
         let mut panel = 0;
         while panel < w.count {
             let tile = Tile {
-                x,
-                w: &w.entries[panel * w.stride..],
-                panel_stride: w.stride,
-                groups,
+                factors: Factors { x, w: &w.entries[panel * w.stride..], panel_stride: w.stride, groups, next },
                 sums: &mut sums[panel * D::PANEL..],
                 row_stride,
                 accumulate,
-                next,
             };
             if w.count - panel >= P {
                 dot.tile::<R, P>(tile);

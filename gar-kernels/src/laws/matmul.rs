@@ -48,7 +48,7 @@ impl Layer {
     fn projection(&self) -> Projection<'_> {
         let Self { w, bias, activation, scale, residual } = self;
         let (bias, scale, residual) = (bias.as_ref(), scale.as_ref(), residual.as_ref());
-        Projection { w, epilogue: Epilogue { bias, activation: *activation, scale, residual } }
+        Projection { w, epilogue: Epilogue { bias, activation: *activation, scale, residual, to: None } }
     }
 }
 
@@ -87,7 +87,8 @@ impl Case {
 }
 
 /// Judges a [`MatMul`]: agreement for every weight type, epilogue and empty extent, linearity, rows that do not see each
-/// other, any number of leading axes, prepared weights, several products together, refusals.
+/// other, any number of leading axes, prepared weights, several products together, rows in the type that products round them
+/// to, refusals.
 ///
 /// # Errors
 /// The first law that is broken.
@@ -170,6 +171,18 @@ pub fn matmul(op: &dyn MatMul, device: &dyn Device, config: &LawConfig) -> Resul
             return Err(Failure::new(format!("{} results", layers.len()), format!("{} results", found.len())));
         }
         projections.iter().zip(&found).try_for_each(|(p, found)| judge.same(&op.matmul(&x, p.w, p.epilogue)?, found))
+    })?;
+    judge.law("rows made in the type that they are rounded to give the same product", cases(), |c| {
+        let o = c.operands(config);
+        // Another layer behind, whose rows are this one's results.
+        let next = judge.up_as(&config.values(!c.seed).array_as((c.m + 1, c.n), c.weight), c.weight)?;
+        let (layer, x, to) = (c.layer(&judge, &o)?, judge.up(&o.x)?, op.rounding(&next));
+        let Projection { w, epilogue } = layer.projection();
+        let behind = |x: &Tensor| op.matmul(x, &next, Epilogue::default());
+        let expected = behind(&op.matmul(&x, w, epilogue)?)?;
+        judge.same(&expected, &behind(&op.matmul(&x, w, Epilogue { to, ..epilogue })?)?)?;
+        let together = op.matmuls(&x, &[Projection { w, epilogue: Epilogue { to, ..epilogue } }])?;
+        together.iter().try_for_each(|x| judge.same(&expected, &behind(x)?))
     })?;
     judge.law("operands that do not fit are refused", cases(), |c| {
         let matrix = |r, k| judge.up(&Array2::zeros((r, k)));

@@ -43,7 +43,7 @@ pub use patch_embed::patch_embed;
 pub use pointwise::pointwise;
 pub use pool::pool;
 pub use roi_align::roi_align;
-pub use rotary::rotary;
+pub use rotary::{attention_rotated, rotary};
 pub use rows::rows;
 pub use sampling::sample;
 
@@ -60,6 +60,7 @@ pub fn all(kernels: &Kernels, config: &LawConfig) -> Result<(), Vec<Violation>> 
         norm(&*kernels.norm, device, config),
         rotary(&*kernels.rotary, device, config),
         attention(&*kernels.attention, device, config),
+        attention_rotated(&*kernels.attention, &*kernels.rotary, device, config),
         cached_attention(&*kernels.cached_attention, device, config),
         roi_align(&*kernels.roi_align, device, config),
         pool(&*kernels.pool, device, config),

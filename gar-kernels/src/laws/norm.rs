@@ -5,11 +5,11 @@ use proptest::{prelude::*, sample::select};
 use super::{
     LawConfig, Violation,
     draw::seed,
-    judge::{Judge, Verdict},
+    judge::{Failure, Judge, Verdict},
     reference,
 };
 use crate::{
-    Device, Tensor,
+    DType, Device, Tensor,
     ops::{Norm, NormKind, NormSpec},
 };
 
@@ -25,7 +25,7 @@ struct Case {
     seed: u64,
 }
 
-/// Judges a [`Norm`]: agreement for both kinds, invariance under scale and (LayerNorm) shift, refusals.
+/// Judges a [`Norm`]: agreement for both kinds, invariance under scale and (LayerNorm) shift, results in bf16, refusals.
 ///
 /// # Errors
 /// The first law that is broken.
@@ -62,10 +62,29 @@ pub fn norm(op: &dyn Norm, device: &dyn Device, config: &LawConfig) -> Result<()
         let moved = apply(op, &judge, &((&x + shift) * scale), c.kind, &weight, None, eps)?;
         judge.same(&plain, &moved)
     })?;
+    judge.law("asked for in bf16 it is the same, rounded, or as ever", cases(&both), |c| {
+        let mut values = config.values(c.seed);
+        let x = judge.up(&judge.rounded(values.array((c.rows, c.columns)) + c.offset))?;
+        let weight: Array1<f64> = values.array(c.columns);
+        let weight = judge.up(&weight)?;
+        let with = |to| op.norm(&x, &NormSpec { kind: c.kind, weight: &weight, bias: None, eps: c.eps, to });
+        let (plain, asked) = (with(None)?, with(Some(DType::BF16))?);
+        if asked.dtype() == plain.dtype() {
+            return judge.same(&plain, &asked);
+        }
+        let (plain, asked) = (judge.down(&plain)?, judge.down(&asked)?);
+        for (plain, asked) in plain.iter().zip(&asked) {
+            // Half a unit in the last of eight digits; below 2⁻¹²⁶ a number may become zero.
+            if (plain - asked).abs() > plain.abs() / 256.0 + f64::from(f32::MIN_POSITIVE) {
+                return Err(Failure::new(format!("{plain}, rounded"), asked.to_string()));
+            }
+        }
+        Ok(())
+    })?;
     judge.law("weight and bias of another length, and a negative or NaN eps, are refused", cases(&both), |c| {
         let x = judge.up(&Array2::ones((c.rows, c.columns)))?;
         let (fits, longer) = (judge.up(&Array1::ones(c.columns))?, judge.up(&Array1::ones(c.columns + 1))?);
-        let try_with = |weight, bias, eps| op.norm(&x, &NormSpec { kind: c.kind, weight, bias, eps });
+        let try_with = |weight, bias, eps| op.norm(&x, &NormSpec { kind: c.kind, weight, bias, eps, to: None });
         judge.refuses("a longer weight", try_with(&longer, None, c.eps))?;
         judge.refuses("a longer bias", try_with(&fits, Some(&longer), c.eps))?;
         judge.refuses("a negative eps", try_with(&fits, None, -1e-5))?;
@@ -83,6 +102,6 @@ fn apply(
     eps: f32,
 ) -> Verdict<Tensor> {
     let bias = bias.map(|bias| judge.up(bias)).transpose()?;
-    let spec = NormSpec { kind, weight: &judge.up(weight)?, bias: bias.as_ref(), eps };
+    let spec = NormSpec { kind, weight: &judge.up(weight)?, bias: bias.as_ref(), eps, to: None };
     Ok(op.norm(&judge.up(x)?, &spec)?)
 }

@@ -1,4 +1,4 @@
-//! Laws of rotary position embedding.
+//! Laws of rotary position embedding, alone and on the way to attention.
 use ndarray::{Array2, Array4, s};
 use proptest::{prelude::*, sample::select};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     DType, Device, Tensor,
-    ops::{Pairing, Rotary, RotarySpec},
+    ops::{Attention, AttentionSpec, Mask, Pairing, Rotary, RotarySpec},
 };
 
 #[derive(Clone, Debug)]
@@ -103,6 +103,51 @@ pub fn rotary(op: &dyn Rotary, device: &dyn Device, config: &LawConfig) -> Resul
         judge.refuses("two starts for one sequence", try_with(&fits, cos, sin, &[0, 0]))?;
         judge.refuses("a start outside the tables", try_with(&fits, cos, sin, &[positions + 1]))?;
         judge.refuses("a start that overflows", try_with(&fits, cos, sin, &[usize::MAX - c.len / 2]))
+    })
+}
+
+/// Judges [`attention_rotated`](Attention::attention_rotated) of an [`Attention`] with a [`Rotary`]: it gives what both give one
+/// after the other, and refuses what they refuse.
+///
+/// # Errors
+/// The first law that is broken.
+pub fn attention_rotated(
+    op: &dyn Attention,
+    rotary: &(dyn Rotary + 'static),
+    device: &dyn Device,
+    config: &LawConfig,
+) -> Result<(), Violation> {
+    let judge = Judge { op: "attention_rotated", device, config };
+    let cases = || {
+        let start = proptest::collection::vec(0..20_usize, 0..3);
+        let pairing = select(vec![Pairing::Interleaved, Pairing::HalfSplit]);
+        (config.extent(140), 1..3_usize, config.head_dim(), start, pairing, seed())
+            .prop_map(|(len, heads, dim, start, pairing, seed)| Case { len, heads, dim, start, pairing, seed })
+    };
+    let spec = |c: &Case, mask| AttentionSpec { scale: (c.dim as f32).sqrt().recip(), mask };
+    judge.law(
+        "turning on the way gives what turning before gives",
+        (cases(), 1..3_usize, any::<bool>()),
+        |(c, group, causal)| {
+            let mut values = config.values(c.seed);
+            let q: Array4<f64> = values.array((c.start.len(), c.len, c.heads * group, c.dim));
+            let [k, v] = [(); 2].map(|()| -> Array4<f64> { values.array(c.shape()) });
+            let (q, k, v) = (judge.up(&(q * 4.0))?, judge.up(&k)?, judge.up(&v)?);
+            let [cos, sin] = c.tables(0);
+            let (cos, sin) = (judge.up_as(&cos, DType::F32)?, judge.up_as(&sin, DType::F32)?);
+            let turn = RotarySpec { cos: &cos, sin: &sin, start: &c.start, pairing: c.pairing };
+            let spec = spec(c, if *causal { Mask::Causal { offset: 0 } } else { Mask::Full });
+            let expected = op.attention(&rotary.rotary(&q, &turn)?, &rotary.rotary(&k, &turn)?, &v, &spec)?;
+            judge.same(&expected, &op.attention_rotated([&q, &k, &v], (rotary, &turn), &spec)?)
+        },
+    )?;
+    judge.law("positions outside the tables are refused", cases(), |c| {
+        let [cos, sin] = c.tables(0);
+        let positions = cos.nrows();
+        let (cos, sin) = (judge.up_as(&cos, DType::F32)?, judge.up_as(&sin, DType::F32)?);
+        let x = judge.up(&Array4::zeros((1, c.len + 1, c.heads, c.dim)))?;
+        let turn = RotarySpec { cos: &cos, sin: &sin, start: &[positions], pairing: c.pairing };
+        judge.refuses("a start outside", op.attention_rotated([&x, &x, &x], (rotary, &turn), &spec(c, Mask::Full)))
     })
 }
 

@@ -1,4 +1,5 @@
 //! Scaled dot-product attention over keys and values given as tensors.
+use super::{Rotary, RotarySpec};
 use crate::{Error, Result, Tensor};
 
 /// Which keys a query sees.
@@ -31,6 +32,22 @@ pub trait Attention: Send + Sync {
     /// # Errors
     /// Shapes that do not fit, head sizes, element types or a device that are not supported.
     fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor>;
+
+    /// [`attention`](Self::attention) of queries and keys, as many of each, that `rotary` turns before: the numbers that both
+    /// give one after the other, as the default has it. An implementation that knows `rotary` can turn them as it reads them.
+    ///
+    /// An implementation that passes its attention on to another may leave it at that.
+    ///
+    /// # Errors
+    /// As [`attention`](Self::attention) and [`Rotary::rotary`].
+    fn attention_rotated(
+        &self,
+        [q, k, v]: [&Tensor; 3],
+        (rotary, turn): (&(dyn Rotary + 'static), &RotarySpec<'_>),
+        spec: &AttentionSpec,
+    ) -> Result<Tensor> {
+        self.attention(&rotary.rotary(q, turn)?, &rotary.rotary(k, turn)?, v, spec)
+    }
 }
 
 /// Extents, checked.

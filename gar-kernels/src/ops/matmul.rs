@@ -1,5 +1,5 @@
 //! Matrix product with a weight stored as a checkpoint stores it, and what follows it.
-use crate::{Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 
 /// Nonlinearity of an [`Epilogue`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub struct Epilogue<'a> {
     pub scale: Option<&'a Tensor>,
     /// [.., N], the shape of the result, added last.
     pub residual: Option<&'a Tensor>,
+    /// Element type that the result is asked for in, where whoever reads it rounds it to that anyway
+    /// ([`MatMul::rounding`]). An implementation that has results of one type only may pass over it.
+    pub to: Option<DType>,
 }
 
 /// A weight [N, K] and what follows the product with it.
@@ -50,6 +53,15 @@ pub trait MatMul: Send + Sync {
     /// As [`matmul`](Self::matmul).
     fn matmuls(&self, x: &Tensor, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
         projections.iter().map(|p| self.matmul(x, p.w, p.epilogue)).collect()
+    }
+
+    /// Element type that rows are rounded to before they are multiplied with `w`, if they are. Who makes rows for such products
+    /// and for nothing else can make them in that type at once ([`Epilogue::to`], [`NormSpec::to`](super::NormSpec::to)):
+    /// results are the same, and less memory is read and written. The default knows of no rounding.
+    ///
+    /// An implementation that passes its products on to another should pass this on too.
+    fn rounding(&self, _w: &Tensor) -> Option<DType> {
+        None
     }
 
     /// A weight in whatever form this implementation multiplies with fastest, made once, when a model is loaded. What it

@@ -1,5 +1,5 @@
 //! Normalisation of rows.
-use crate::{Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 
 /// Which statistic is divided out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub struct NormSpec<'a> {
     pub bias: Option<&'a Tensor>,
     /// Added under the root.
     pub eps: f32,
+    /// Element type that the result is asked for in, where whoever reads it rounds it to that anyway
+    /// ([`MatMul::rounding`](super::MatMul::rounding)). An implementation that has results of one type only may pass over it.
+    pub to: Option<DType>,
 }
 
 /// Normalises each row of a tensor over its last axis.

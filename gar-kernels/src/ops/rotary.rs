@@ -1,4 +1,6 @@
 //! Rotary position embedding from a table of angles.
+use std::any::Any;
+
 use crate::{Error, Result, Tensor};
 
 /// Which two entries of a head form a pair that is rotated together.
@@ -24,7 +26,9 @@ pub struct RotarySpec<'a> {
 }
 
 /// Rotates pairs of entries: `(a, b) → (a·cos − b·sin, b·cos + a·sin)`.
-pub trait Rotary: Send + Sync {
+///
+/// Who computes something else from what is turned finds out by [`Any`] whether the rotation is one it knows.
+pub trait Rotary: Any + Send + Sync {
     /// `x` [B, L, H, d] → the same shape.
     ///
     /// # Errors

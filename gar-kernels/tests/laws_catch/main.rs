@@ -229,6 +229,33 @@ mod rotary {
         }
     }
 
+    /// Leaves keys as they are, where it turns operands itself.
+    struct TurnsQueriesOnly;
+    impl Attention for TurnsQueriesOnly {
+        fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
+            Cpu::default().attention(q, k, v, spec)
+        }
+
+        fn attention_rotated(
+            &self,
+            [q, k, v]: [&Tensor; 3],
+            (rotary, turn): (&(dyn Rotary + 'static), &RotarySpec<'_>),
+            spec: &AttentionSpec,
+        ) -> Result<Tensor> {
+            self.attention(&rotary.rotary(q, turn)?, k, v, spec)
+        }
+    }
+
+    #[test]
+    fn turning_on_the_way_is_judged() {
+        let judge = |op: &dyn Attention| {
+            let cpu = Cpu::default();
+            laws::attention_rotated(op, &cpu, &cpu, &LawConfig::default())
+        };
+        judge(&Cpu::default()).unwrap();
+        assert!(judge(&TurnsQueriesOnly).is_err());
+    }
+
     #[test]
     fn are_caught() {
         caught!(rotary, WrongPairing);
@@ -285,6 +312,23 @@ mod matmul {
             MatMulDims::check(x, w, &epilogue)?;
             self.0(x, w, epilogue)
         }
+    }
+
+    /// Says that it rounds rows, and does not.
+    struct RoundsNothing;
+    impl MatMul for RoundsNothing {
+        fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
+            Cpu::default().matmul(x, w, epilogue)
+        }
+
+        fn rounding(&self, _: &Tensor) -> Option<DType> {
+            Some(DType::BF16)
+        }
+    }
+
+    #[test]
+    fn rounding_that_is_not_done() {
+        caught!(matmul, RoundsNothing);
     }
 
     #[test]

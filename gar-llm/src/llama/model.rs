@@ -126,8 +126,10 @@ impl Llama {
         CacheSpec { layers, kv_heads, head_dim, capacity }
     }
 
-    fn rms_norm(&self, kernels: &Kernels, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        let spec = NormSpec { kind: NormKind::Rms, weight, bias: None, eps: self.config.rms_norm_eps };
+    /// What only `next`, and weights like it, are multiplied with.
+    fn rms_norm(&self, kernels: &Kernels, x: &Tensor, weight: &Tensor, next: &Tensor) -> Result<Tensor> {
+        let (eps, to) = (self.config.rms_norm_eps, kernels.matmul.rounding(next));
+        let spec = NormSpec { kind: NormKind::Rms, weight, bias: None, eps, to };
         Ok(kernels.norm.norm(x, &spec)?)
     }
 
@@ -171,9 +173,9 @@ impl Llama {
             caches.push(sequence.cache.as_mut());
         }
         for (i, layer) in self.layers.iter().enumerate() {
-            let normed = self.rms_norm(kernels, &x, &layer.attention_norm)?;
+            let normed = self.rms_norm(kernels, &x, &layer.attention_norm, layer.query.projection().w)?;
             x = self.attention(kernels, layer, i, &x, &normed, &rotary, &mut caches)?;
-            let normed = self.rms_norm(kernels, &x, &layer.mlp_norm)?;
+            let normed = self.rms_norm(kernels, &x, &layer.mlp_norm, layer.gate.projection().w)?;
             let [gate, up] = kernels.matmul.matmuls_of(&normed, [&layer.gate, &layer.up].map(Linear::projection))?;
             x = layer.down.apply(kernels, &kernels.pointwise.swiglu(&gate, &up)?, Some(&x))?;
             after(i + 1, &x);
@@ -219,7 +221,7 @@ impl Llama {
 
     /// The final norm and the head: `x` [B, D] → logits [B, V].
     fn head(&self, kernels: &Kernels, x: &Tensor) -> Result<Tensor> {
-        let normed = self.rms_norm(kernels, x, &self.norm)?;
+        let normed = self.rms_norm(kernels, x, &self.norm, &self.head)?;
         Ok(kernels.matmul.matmul(&normed, &self.head, Epilogue::default())?)
     }
 }

@@ -56,7 +56,9 @@ impl Device for Tape {
 impl MatMul for Tape {
     fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
         let (dims, _) = MatMulDims::check(x, w, &epilogue)?;
-        let Epilogue { bias, activation, scale, residual } = epilogue;
+        // Gradients are of f32.
+        let epilogue = Epilogue { to: None, ..epilogue };
+        let Epilogue { bias, activation, scale, residual, .. } = epilogue;
         let inner = &self.inner;
         // The way back through GELU needs what went into it, so that is computed as a value of its own.
         let (before, output) = match activation {

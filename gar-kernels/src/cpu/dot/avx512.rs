@@ -7,7 +7,8 @@ use pulp::x86::V4;
 use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
 use crate::cpu::{
     panels::Rows,
-    softmax::{Scores, shares_bf16},
+    softmax::{Running, Scores, shares_bf16, shares_of_products_bf16},
+    strip::Panels,
 };
 
 /// AVX-512 F and BW are there.
@@ -229,6 +230,30 @@ impl Dot for HalfPairs {
         });
     }
 
+    fn pack_rounded(self, x: &[bf16], k: usize, tile: &mut [u32], height: usize, scales: &mut [f32]) {
+        scales.fill(1.0);
+        for (r, row) in x.chunks_exact(k.max(1)).enumerate() {
+            let (whole, rest) = row.as_chunks::<{ 2 * RUN }>();
+            let mut runs = tile[r * RUN..].chunks_mut(height * RUN);
+            // Of a length that the compiler knows: a register, not a call.
+            whole
+                .iter()
+                .zip(&mut runs)
+                .for_each(|(run, to)| to[..RUN].copy_from_slice(&bytemuck::cast::<_, [u32; RUN]>(*run)));
+            if let (false, Some(to)) = (rest.is_empty(), runs.next()) {
+                let to = &mut bytemuck::cast_slice_mut(to)[..rest.len().next_multiple_of(2)];
+                // What lacks in the last pair is zero.
+                to.fill(bf16::ZERO);
+                to[..rest.len()].copy_from_slice(rest);
+            }
+        }
+    }
+
+    fn narrow(self, from: &[f32], to: &mut [bf16]) {
+        // SAFETY: see above.
+        unsafe { narrow_bf16(from, to) };
+    }
+
     #[inline(always)]
     fn zero(self) -> __m512 {
         Single(self.0).zero()
@@ -278,6 +303,24 @@ impl FloatDot for HalfPairs {
 
     fn rounds(self) -> bool {
         true
+    }
+
+    fn shares_of_products(
+        self,
+        x: &[u32],
+        keys: Panels<'_, Self>,
+        seen: impl Fn(usize) -> usize,
+        running: &mut [Running],
+        to: &mut Rows<Self>,
+    ) -> bool {
+        if to.height() != Self::ROWS {
+            return false;
+        }
+        // SAFETY: see above.
+        unsafe {
+            let v4 = V4::new_unchecked();
+            shares_of_products_bf16::<_, { Self::ROWS }>(v4, self, x, keys, seen, running, to.groups_mut())
+        }
     }
 
     fn shares(self, scores: Scores<'_>, to: &mut Rows<Self>) {
@@ -365,6 +408,20 @@ fn pack_bf16(row: &[f32], to: &mut [u32], stride: usize) {
     if !rest.is_empty() {
         operand::bf16_pairs(rest, &mut to[whole.len() * stride..], stride);
     }
+}
+
+/// Numbers rounded to nearest even; denormal ones become zero.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn narrow_bf16(from: &[f32], to: &mut [bf16]) {
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<16>(), to.as_chunks_mut::<16>());
+    for (from, to) in from.iter().zip(to) {
+        // SAFETY: sixteen numbers each; every pattern is valid.
+        unsafe {
+            let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(from.as_ptr()));
+            *to = transmute::<__m256bh, [bf16; 16]>(rounded);
+        }
+    }
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, &from)| *to = operand::to_bf16(from));
 }
 
 /// The tile loop, compiled for AVX-512 F and BW.

@@ -20,11 +20,15 @@ pub(super) mod operand;
 mod portable;
 
 use bytemuck::Pod;
+use half::bf16;
 
 use super::{
+    convert::Floats,
     panels::Rows,
     prefetch::{LINE, prefetch_line_l2},
-    softmax::Scores,
+    softmax::{Running, Scores},
+    strip::Panels,
+    vectorize,
 };
 
 pub use instructions::InstructionSet;
@@ -70,6 +74,20 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
     /// lacks in the last group is zero, rows and groups that lack are not written.
     fn pack(self, x: &[f32], k: usize, tile: &mut [Self::X], height: usize, scales: &mut [f32]);
 
+    /// As [`pack`](Self::pack), of entries in bf16.
+    fn pack_rounded(self, x: &[bf16], k: usize, tile: &mut [Self::X], height: usize, scales: &mut [f32]) {
+        let mut wide = Vec::new();
+        self.pack(Floats::BF16(x).widen(0..x.len(), &mut wide), k, tile, height, scales);
+    }
+
+    /// Rounds numbers to bf16, ties to even.
+    fn narrow(self, from: &[f32], to: &mut [bf16]) {
+        vectorize(
+            #[inline(always)]
+            || to.iter_mut().zip(from).for_each(|(to, &from)| *to = operand::to_bf16(from)),
+        );
+    }
+
     /// A vector of zeros.
     fn zero(self) -> Self::Sums;
     /// Reads [`LANES`](Self::LANES) sums.
@@ -107,6 +125,22 @@ pub(super) trait FloatDot: Dot<Sum = f32> {
     /// Whether x is rounded to bf16.
     fn rounds(self) -> bool;
 
+    /// Writes the shares of a tile to the only tile of `to` straight from the products of `x` with `keys`, in the registers that
+    /// they were summed in; row r sees `seen(r)` of the keys, and no fewer than the row before it. `false` where that cannot be:
+    /// without registers for it, before a row has a base, and where scores rise so far that a base must move. Then `running` is
+    /// as it was, and what `to` holds is of no use.
+    #[allow(unused_variables, reason = "names are for those who implement it")]
+    fn shares_of_products(
+        self,
+        x: &[Self::X],
+        keys: Panels<'_, Self>,
+        seen: impl Fn(usize) -> usize,
+        running: &mut [Running],
+        to: &mut Rows<Self>,
+    ) -> bool {
+        false
+    }
+
     /// Writes the shares of some rows, no more than a tile has, to the only tile of `to`, with a row's
     /// [`stride`](Scores::stride) of entries along k.
     fn shares(self, scores: Scores<'_>, to: &mut Rows<Self>) {
@@ -124,8 +158,8 @@ pub(super) trait IntDot: Dot<Sum = i32, Weight = i8> {
     const OFFSET: i32;
 }
 
-/// Operands of one tile: R rows of x times P panels of the weight.
-pub(super) struct Tile<'a, D: Dot> {
+/// What one tile multiplies: R rows of x with P panels of the weight.
+pub(super) struct Factors<'a, D: Dot> {
     /// [runs, R, RUN].
     pub(super) x: &'a [D::X],
     /// P times [groups, PANEL, GROUP].
@@ -134,37 +168,34 @@ pub(super) struct Tile<'a, D: Dot> {
     pub(super) panel_stride: usize,
     /// Groups along k.
     pub(super) groups: usize,
+    /// What will be read soon after: it is brought near while there is no other use of memory.
+    pub(super) next: &'a [D::Weight],
+}
+
+/// One tile.
+pub(super) struct Tile<'a, D: Dot> {
+    pub(super) factors: Factors<'a, D>,
     /// [R, P · PANEL].
     pub(super) sums: &'a mut [D::Sum],
     /// Sums from one row to the next.
     pub(super) row_stride: usize,
     /// Whether to add to `sums` or to begin at zero.
     pub(super) accumulate: bool,
-    /// What will be read soon after: it is brought near while there is no other use of memory.
-    pub(super) next: &'a [D::Weight],
 }
 
 impl<D: Dot> Tile<'_, D> {
-    /// The tile loop. Every accumulator stays in a register: R · P · [`VECTORS`] of them.
+    /// The tile loop, and where its sums go.
     #[inline(always)]
-    #[allow(clippy::needless_range_loop, reason = "indices also say where operands lie")]
+    #[allow(clippy::needless_range_loop, reason = "indices also say where sums lie")]
     fn compute<const R: usize, const P: usize>(self, dot: D) {
-        let Self { x, w, panel_stride, groups, sums, row_stride, accumulate, next } = self;
-        let group = D::PANEL * D::GROUP;
+        let Self { sums, row_stride, accumulate, .. } = self;
         assert!(
-            R > 0
-                && P > 0
-                && groups.next_multiple_of(D::RUN) * R <= x.len()
-                && (P - 1) * panel_stride + groups * group <= w.len()
-                && (R - 1) * row_stride + P * D::PANEL <= sums.len(),
-            "a tile of {R} rows, {P} panels and {groups} groups does not fit its slices"
+            (R - 1) * row_stride + P * D::PANEL <= sums.len(),
+            "sums of a tile of {R} rows and {P} panels do not fit their slice"
         );
-        let (x, w, sums) = (x.as_ptr(), w.as_ptr(), sums.as_mut_ptr());
-        // A few lines every run: all at once would stand in the way of what is read now.
-        let lines_of_run = size_of_val(next).div_ceil(LINE).div_ceil(groups.div_ceil(RUN).max(1));
-        let mut line: *const u8 = next.as_ptr().cast();
+        let sums = sums.as_mut_ptr();
         let mut acc = [[[dot.zero(); VECTORS]; P]; R];
-        // SAFETY: the assertion above keeps every group and every sum that is addressed inside its slice.
+        // SAFETY: the assertion above keeps every sum that is addressed inside its slice.
         unsafe {
             if accumulate {
                 for r in 0..R {
@@ -175,6 +206,38 @@ impl<D: Dot> Tile<'_, D> {
                     }
                 }
             }
+            self.factors.add(dot, &mut acc);
+            for r in 0..R {
+                for p in 0..P {
+                    for v in 0..VECTORS {
+                        dot.store(acc[r][p][v], sums.add(r * row_stride + p * D::PANEL + v * D::LANES));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<D: Dot> Factors<'_, D> {
+    /// Adds the products to `acc`. Every accumulator stays in a register: R · P · [`VECTORS`] of them.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "indices also say where operands lie")]
+    pub(super) fn add<const R: usize, const P: usize>(self, dot: D, acc: &mut [[[D::Sums; VECTORS]; P]; R]) {
+        let Self { x, w, panel_stride, groups, next } = self;
+        let group = D::PANEL * D::GROUP;
+        assert!(
+            R > 0
+                && P > 0
+                && groups.next_multiple_of(D::RUN) * R <= x.len()
+                && (P - 1) * panel_stride + groups * group <= w.len(),
+            "a tile of {R} rows, {P} panels and {groups} groups does not fit its slices"
+        );
+        let (x, w) = (x.as_ptr(), w.as_ptr());
+        // A few lines every run: all at once would stand in the way of what is read now.
+        let lines_of_run = size_of_val(next).div_ceil(LINE).div_ceil(groups.div_ceil(RUN).max(1));
+        let mut line: *const u8 = next.as_ptr().cast();
+        // SAFETY: the assertion above keeps every group that is addressed inside its slice.
+        unsafe {
             for run in (0..groups).step_by(D::RUN) {
                 // Tiles of several panels, of few rows, read the weight as it comes.
                 if const { P == 1 } && run % RUN == 0 {
@@ -195,13 +258,6 @@ impl<D: Dot> Tile<'_, D> {
                                 }
                             }
                         }
-                    }
-                }
-            }
-            for r in 0..R {
-                for p in 0..P {
-                    for v in 0..VECTORS {
-                        dot.store(acc[r][p][v], sums.add(r * row_stride + p * D::PANEL + v * D::LANES));
                     }
                 }
             }

@@ -1,9 +1,14 @@
-//! The softmax where shares are multiplied in pairs of bf16: each score is read once, its share goes to the tile rounded.
+//! The softmax where shares are multiplied in pairs of bf16: each score is read once, or stays in the register that it was
+//! summed in, and its share goes to the tile rounded.
 use std::{arch::x86_64::*, mem::transmute};
 
 use pulp::{Simd, f32x16, x86::V4};
 
-use super::{RISE, Row, Running, Scores, math, max};
+use super::{KEPT, RISE, Row, Running, Scores, math, max};
+use crate::cpu::{
+    dot::{Dot, Factors},
+    strip::Panels,
+};
 
 /// Groups of a run: pairs of a register.
 const RUN: usize = 16;
@@ -25,27 +30,115 @@ pub(in crate::cpu) fn shares_bf16(v4: V4, scores: Scores<'_>, tile: &mut [u32], 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn row(v4: V4, scores: &[f32], running: &mut Running, to: &mut [u32], stride: usize) -> bool {
-    let shift = v4.splat_f32s(running.shift());
-    let (mut top, mut sums) = ([v4.splat_f32s(f32::NEG_INFINITY); 2], [v4.splat_f32s(0.0); 2]);
+    let (shift, mut sum) = (v4.splat_f32s(running.shift()), math::read(v4, &running.sum, 0));
+    let mut top = [v4.splat_f32s(f32::NEG_INFINITY); 2];
     for (scores, to) in scores.as_chunks::<{ 2 * RUN }>().0.iter().zip(to.chunks_mut(stride)) {
-        let [low, high] = [math::read(v4, scores, 0), math::read(v4, scores, RUN)];
-        top = [v4.max_f32s(low, top[0]), v4.max_f32s(high, top[1])];
-        let [low, high] =
-            [math::exp_for_bf16(v4, v4.sub_f32s(low, shift)), math::exp_for_bf16(v4, v4.sub_f32s(high, shift))];
-        sums = [v4.add_f32s(sums[0], low), v4.add_f32s(sums[1], high)];
-        // SAFETY: registers of one size; every pattern is valid.
-        let pairs = unsafe {
-            let [low, high] = [transmute::<f32x16, __m512>(low), transmute::<f32x16, __m512>(high)];
-            transmute::<__m512bh, [u32; RUN]>(_mm512_cvtne2ps_pbh(high, low))
-        };
-        to[..RUN].copy_from_slice(&pairs);
+        let scores = [math::read(v4, scores, 0), math::read(v4, scores, RUN)];
+        sum = v4.add_f32s(sum, pairs(v4, scores, shift, &mut top, to));
     }
-    let rises = v4.greater_than_f32s(v4.max_f32s(top[0], top[1]), v4.splat_f32s(running.base + RISE));
-    if running.base > f32::NEG_INFINITY && v4.first_true_m32s(rises) < V4::F32_LANES {
+    if running.base > f32::NEG_INFINITY && rises(v4, top) {
         return false;
     }
-    let sum = math::read(v4, &running.sum, 0);
-    let sum = v4.add_f32s(sum, v4.add_f32s(sums[0], sums[1]));
     math::fill(v4, &mut running.sum, |_| sum);
+    true
+}
+
+/// The shares of 2 · [`RUN`] scores, rounded, and their sums lane by lane; `top` gets what scores stand above the base.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn pairs(v4: V4, scores: [f32x16; 2], shift: f32x16, top: &mut [f32x16; 2], to: &mut [u32]) -> f32x16 {
+    let [low, high] = [v4.sub_f32s(scores[0], shift), v4.sub_f32s(scores[1], shift)];
+    // In this order a NaN is never taken.
+    *top = [v4.max_f32s(low, top[0]), v4.max_f32s(high, top[1])];
+    let [low, high] = [math::exp_or_denormal(v4, low), math::exp_or_denormal(v4, high)];
+    // SAFETY: registers of one size; every pattern is valid.
+    let pairs = unsafe {
+        let [low, high] = [transmute::<f32x16, __m512>(low), transmute::<f32x16, __m512>(high)];
+        transmute::<__m512bh, [u32; RUN]>(_mm512_cvtne2ps_pbh(high, low))
+    };
+    to[..RUN].copy_from_slice(&pairs);
+    v4.add_f32s(low, high)
+}
+
+/// Whether a score stands too far above its base.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn rises(v4: V4, top: [f32x16; 2]) -> bool {
+    let rises = v4.greater_than_f32s(v4.max_f32s(top[0], top[1]), v4.splat_f32s(RISE));
+    v4.first_true_m32s(rises) < V4::F32_LANES
+}
+
+/// Hides all but the first `seen` scores.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn visible(v4: V4, scores: [f32x16; 2], seen: usize) -> [f32x16; 2] {
+    let hidden = v4.splat_f32s(f32::NEG_INFINITY);
+    let lanes = ((1_u64 << seen.min(2 * RUN)) - 1) as u32;
+    // SAFETY: registers of one size; every pattern is valid.
+    unsafe {
+        let hidden = transmute::<f32x16, __m512>(hidden);
+        let [low, high] = transmute::<[f32x16; 2], [__m512; 2]>(scores);
+        let low = _mm512_mask_mov_ps(hidden, lanes as u16, low);
+        let high = _mm512_mask_mov_ps(hidden, (lanes >> RUN) as u16, high);
+        [transmute::<__m512, f32x16>(low), transmute::<__m512, f32x16>(high)]
+    }
+}
+
+/// The shares of a tile of `R` rows, [groups, R] of `x`, with panels of keys, straight from the sums of products; see
+/// [`shares_of_products`](crate::cpu::dot::FloatDot::shares_of_products).
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(in crate::cpu) fn shares_of_products_bf16<D, const R: usize>(
+    v4: V4,
+    dot: D,
+    x: &[D::X],
+    keys: Panels<'_, D>,
+    seen: impl Fn(usize) -> usize,
+    running: &mut [Running],
+    tile: &mut [u32],
+) -> bool
+where
+    D: Dot<Sums = __m512>,
+{
+    const { assert!(R <= 12, "rows are written out below") };
+    let Some(running) = running.first_chunk_mut::<R>() else { return false };
+    if running.iter().any(|row| row.base == f32::NEG_INFINITY) {
+        return false;
+    }
+    let groups = keys.stride / (D::PANEL * D::GROUP);
+    let mut sums = [[0.0; KEPT]; R];
+    sums.iter_mut().zip(&*running).for_each(|(sum, row)| *sum = row.sum);
+    let mut top = [v4.splat_f32s(f32::NEG_INFINITY); 2];
+    // The first row sees the least.
+    let least = seen(0);
+    for (panel, tile) in (0..keys.count).zip(tile.chunks_exact_mut(R * RUN)) {
+        let w = &keys.entries[panel * keys.stride..];
+        let factors = Factors { x, w, panel_stride: keys.stride, groups, next: &[] };
+        let mut scores = [[[dot.zero(); 2]; 1]; R];
+        factors.add(dot, &mut scores);
+        let partly = least < (panel + 1) * 2 * RUN;
+        // Row by row without a loop: its index would call for the sums in memory.
+        macro_rules! rows {
+            ($($r:literal)*) => {$(
+                if $r < R {
+                    // SAFETY: registers of one size; every pattern is valid.
+                    let mut scores = unsafe { transmute::<[__m512; 2], [f32x16; 2]>(scores[$r][0]) };
+                    if partly {
+                        scores = visible(v4, scores, seen($r).saturating_sub(panel * 2 * RUN));
+                    }
+                    let base = v4.splat_f32s(running[$r].base);
+                    let sum = pairs(v4, scores, base, &mut top, &mut tile[$r * RUN..]);
+                    let sum = v4.add_f32s(math::read(v4, &sums[$r], 0), sum);
+                    math::fill(v4, &mut sums[$r], |_| sum);
+                }
+            )*};
+        }
+        rows!(0 1 2 3 4 5 6 7 8 9 10 11);
+    }
+    if rises(v4, top) {
+        return false;
+    }
+    for (row, sum) in running.iter_mut().zip(sums) {
+        row.sum = sum;
+    }
     true
 }

@@ -6,7 +6,7 @@ mod avx512;
 use pulp::{Simd, WithSimd};
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx512::shares_bf16;
+pub(super) use avx512::{shares_bf16, shares_of_products_bf16};
 
 use super::math;
 
@@ -47,10 +47,13 @@ impl Running {
     /// far.
     #[inline(always)]
     fn meet<S: Simd>(&mut self, simd: S, top: f32, values: &mut [f32]) {
-        if top > self.base + RISE {
-            let shrink = math::exp(simd, simd.splat_f32s(self.base - top));
-            math::scale(simd, &mut self.sum, shrink);
-            math::scale(simd, values, shrink);
+        if top - self.shift() > RISE || self.base == f32::NEG_INFINITY {
+            // Without a base nothing was summed, and `values` may be anything.
+            if self.base > f32::NEG_INFINITY {
+                let shrink = math::exp(simd, simd.splat_f32s(self.base - top));
+                math::scale(simd, &mut self.sum, shrink);
+                math::scale(simd, values, shrink);
+            }
             self.base = top;
         }
     }
@@ -150,18 +153,16 @@ fn max<S: Simd>(simd: S, scores: &[f32]) -> f32 {
 #[inline(always)]
 fn exponentials<S: Simd, const ROUNDED: bool>(simd: S, scores: &mut [f32], running: &mut Running) {
     let shift = simd.splat_f32s(running.shift());
-    let mut lanes = [simd.splat_f32s(0.0); LANES];
-    let lanes = &mut lanes[..LANES / S::F32_LANES];
-    for scores in S::as_mut_simd_f32s(scores).0.chunks_exact_mut(lanes.len()) {
-        for (lane, score) in lanes.iter_mut().zip(scores) {
+    let sums = S::as_mut_simd_f32s(&mut running.sum).0;
+    for scores in S::as_mut_simd_f32s(scores).0.chunks_exact_mut(LANES / S::F32_LANES) {
+        for score in &mut *scores {
             let x = simd.sub_f32s(*score, shift);
             *score = if ROUNDED { math::exp_for_bf16(simd, x) } else { math::exp(simd, x) };
-            *lane = simd.add_f32s(*lane, *score);
         }
-    }
-    let lanes = fold(lanes, KEPT / S::F32_LANES, |a, b| simd.add_f32s(a, b));
-    for (sum, lane) in S::as_mut_simd_f32s(&mut running.sum).0.iter_mut().zip(lanes) {
-        *sum = simd.add_f32s(*sum, *lane);
+        let (low, high) = scores.split_at(scores.len() / 2);
+        for ((sum, low), high) in sums.iter_mut().zip(low).zip(high) {
+            *sum = simd.add_f32s(*sum, simd.add_f32s(*low, *high));
+        }
     }
 }
 
