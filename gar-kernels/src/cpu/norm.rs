@@ -1,4 +1,4 @@
-//! LayerNorm and RMSNorm on the CPU; statistics in f64, one pass each.
+//! LayerNorm and RMSNorm on the CPU; statistics in f64, in one pass.
 use half::bf16;
 use rayon::prelude::*;
 
@@ -65,7 +65,7 @@ fn statistics(row: &[f32], spec: &NormSpec<'_>) -> [f32; 2] {
     let n = row.len() as f64;
     let [mean, squares] = math::sums_f64(row).map(|sum| sum / n);
     let (mean, variance) = match spec.kind {
-        // Squares of f32 are exact in f64: what a mean far from zero cancels was 2⁵³ times more exact than asked for.
+        // Squares of f32 are exact in f64, which leaves 29 binary digits for a mean far from zero to cancel.
         NormKind::Layer => (mean, (squares - mean * mean).max(0.0)),
         NormKind::Rms => (0.0, squares),
     };

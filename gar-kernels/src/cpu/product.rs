@@ -19,7 +19,8 @@
 //!
 //! Rows from 880 on were measured on another day, beside the row above them, which gave 857; the CPU did 974 to 1,011. The last
 //! step is worth more where weights come from memory: a prompt's products (512 rows, 2,048 by 8,192) went from 800 to 940.
-//! What is left is that CPU's tile loop. Two layers in one task, with what lies between them in its cache, were 4 % slower than
+//! A tower takes 1 % less time with results in bf16 where the next product rounds them to that. What is left is that CPU's tile
+//! loop. Two layers in one task, with what lies between them in its cache, were 4 % slower than
 //! one after the other: twice the weights go by.
 use std::ops::Range;
 
