@@ -220,25 +220,23 @@ impl<D: Dot> Rows<D> {
 
     /// Packs other rows [rows, k], as many as there are.
     pub(super) fn fill(&mut self, dot: D, x: &[f32]) {
-        let (height, k, len) = (self.height, self.k, self.tile_len());
-        if k == 0 {
-            return;
-        }
-        let tiles = self.groups.chunks_exact_mut(len).zip(x.chunks(height * k));
-        for ((tile, x), scales) in tiles.zip(self.scales.chunks_mut(height)) {
-            dot.pack(x, k, tile, height, scales);
-        }
+        self.fill_with(x, |x, k, tile, height, scales| dot.pack(x, k, tile, height, scales));
     }
 
     /// As [`fill`](Self::fill), of entries that are rounded already.
     fn fill_rounded(&mut self, dot: D, x: &[bf16]) {
+        self.fill_with(x, |x, k, tile, height, scales| dot.pack_rounded(x, k, tile, height, scales));
+    }
+
+    /// Packs tile by tile: `pack(rows of a tile, k, tile, height, factors of its rows)`.
+    fn fill_with<T>(&mut self, x: &[T], pack: impl Fn(&[T], usize, &mut [D::X], usize, &mut [f32])) {
         let (height, k, len) = (self.height, self.k, self.tile_len());
         if k == 0 {
             return;
         }
         let tiles = self.groups.chunks_exact_mut(len).zip(x.chunks(height * k));
         for ((tile, x), scales) in tiles.zip(self.scales.chunks_mut(height)) {
-            dot.pack_rounded(x, k, tile, height, scales);
+            pack(x, k, tile, height, scales);
         }
     }
 
