@@ -1,7 +1,7 @@
 //! The Perception Encoder (Bolya et al., 2025): a vision transformer with learned and rotary positions.
 
 use gar_kernels::ops::{
-    Activation, AttentionSpec, Epilogue, Mask, NormKind, NormSpec, Pairing, PatchSpec, Projection, RotarySpec,
+    Activation, AttentionSpec, Epilogue, Mask, NormKind, NormSpec, Pairing, PatchSpec, Projection, RotarySpec, Rotation,
 };
 use gar_kernels::{DType, Kernels, Tensor, Weights};
 
@@ -210,7 +210,8 @@ impl PerceptionEncoder {
             None => k.attention.attention(&query, &key, &value, &spec)?,
             Some([cos, sin]) => {
                 let turn = RotarySpec { cos, sin, start: &vec![0; count], pairing: Pairing::Interleaved };
-                k.attention.attention_rotated([&query, &key, &value], (&*k.rotary, &turn), &spec)?
+                let rotation = Rotation { rotary: &*k.rotary, spec: turn };
+                k.attention.attention_rotated(&query, &key, &value, rotation, &spec)?
             }
         };
         Ok(attended.reshape(&[count, tokens, width])?)

@@ -32,13 +32,13 @@ use rayon::prelude::*;
 
 use super::{
     Cpu, activation,
-    dot::{Dot, FloatDot, FloatWork},
+    dot::{Dot, Factors, FloatDot, FloatWork},
     key_block::{BLOCK, Block, BlockMut, Heads, block_len},
     math,
     panels::Rows,
     prefetch::{LINE, prefetch, prefetch_line},
     result,
-    rotary::{Angles, OP as ROTARY},
+    rotary::Angles,
     softmax::{LANES, Running, Scores},
     strip::{height, strip},
     vectorize,
@@ -46,7 +46,7 @@ use super::{
 use crate::{
     Result, Tensor,
     host::Memory,
-    ops::{Attention, AttentionDims, AttentionSpec, Mask, Rotary, RotaryDims, RotarySpec},
+    ops::{Attention, AttentionDims, AttentionSpec, Mask, Rotation},
 };
 
 const OP: &str = "attention";
@@ -55,31 +55,30 @@ const ROWS: usize = 96;
 
 impl Attention for Cpu {
     fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
-        self.attend_to([q, k, v], None, spec)
+        self.full_attention([q, k, v], None, spec)
     }
 
     /// Queries and keys are turned as they are read, where the rotation is the CPU's.
     fn attention_rotated(
         &self,
-        [q, k, v]: [&Tensor; 3],
-        (rotary, turn): (&(dyn Rotary + 'static), &RotarySpec<'_>),
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        rotation: Rotation<'_>,
         spec: &AttentionSpec,
     ) -> Result<Tensor> {
-        let known = (rotary as &dyn Any).is::<Self>() && q.shape().get(1) == k.shape().get(1);
-        if !known {
-            return self.attention(&rotary.rotary(q, turn)?, &rotary.rotary(k, turn)?, v, spec);
+        if !(rotation.rotary as &dyn Any).is::<Self>() {
+            return self.attention(&rotation.apply(q)?, &rotation.apply(k)?, v, spec);
         }
-        turn.check(k)?;
-        let RotaryDims { head_dim, .. } = turn.check(q)?;
-        let (cos, sin) = (activation(ROTARY, "cos", turn.cos)?, activation(ROTARY, "sin", turn.sin)?);
-        let angles = Angles { cos, sin, half: head_dim / 2, pairing: turn.pairing };
-        self.attend_to([q, k, v], Some((angles, turn.start)), spec)
+        rotation.spec.check(k)?;
+        rotation.spec.check(q)?;
+        self.full_attention([q, k, v], Some((Angles::of(&rotation.spec)?, rotation.spec.start)), spec)
     }
 }
 
 impl Cpu {
     /// Attention, of queries and keys that are turned where there are angles.
-    fn attend_to(&self, [q, k, v]: [&Tensor; 3], turn: Option<Turn<'_>>, spec: &AttentionSpec) -> Result<Tensor> {
+    fn full_attention(&self, [q, k, v]: [&Tensor; 3], turn: Option<Turn<'_>>, spec: &AttentionSpec) -> Result<Tensor> {
         let dims = spec.check(q, k, v)?;
         let (k, v) = (activation(OP, "k", k)?, activation(OP, "v", v)?);
         let values = activation(OP, "q", q)?;
@@ -290,6 +289,7 @@ impl Queries<'_> {
         q.fill(dot, scaled);
         running.clear();
         running.resize(rows, Running::default());
+        // The first block writes them, if there is one.
         if self.visible(self.len - 1) == 0 {
             sums.fill(0.0);
         }
@@ -306,7 +306,9 @@ impl Queries<'_> {
             for (tile, (values, running)) in tiles.enumerate() {
                 let q = q.part(tile, &(0..depth));
                 let seen = |r: usize| self.visible((tile * height + r) / group).saturating_sub(i * BLOCK);
-                if !dot.shares_of_products(q, key_panels, seen, running, shares) {
+                let (w, panel_stride, next) = (key_panels.entries, key_panels.stride, &[][..]);
+                let factors = Factors { x: q, w, panel_stride, groups: depth, next };
+                if !dot.shares_of_products(factors, key_panels.count, seen, running, shares) {
                     strip(dot, height, q, key_panels, depth, scores, BLOCK, false, &[]);
                     let mut scored = Scores { scores, stride: BLOCK, span, running, values: &mut *values, width };
                     scored.hide(seen);

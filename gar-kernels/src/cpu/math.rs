@@ -21,17 +21,11 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let r = simd.mul_add_f32s(n, splat(2.121_944_4e-4), r);
     // Taylor to the sixth power: |r| ≤ ln 2 / 2 leaves 2e-8.
     let p = polynomial(simd, r, &[1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0]);
-    scale_by_power(simd, p, rounded, x)
-}
-
-/// `p` times two to the power that the low bits of `rounded` tell; 0 where x is below −87.
-#[inline(always)]
-fn scale_by_power<S: Simd>(simd: S, p: S::f32s, rounded: S::f32s, x: S::f32s) -> S::f32s {
-    // What stands above those bits leaves the word.
+    // Two to the power that the low bits of `rounded` tell; what stands above those bits leaves the word.
     let bits = simd.add_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(127));
     let scale = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23)));
-    let tiny = simd.less_than_f32s(x, simd.splat_f32s(-87.0));
-    simd.select_f32s(tiny, simd.splat_f32s(0.0), simd.mul_f32s(p, scale))
+    let tiny = simd.less_than_f32s(x, splat(-87.0));
+    simd.select_f32s(tiny, splat(0.0), simd.mul_f32s(p, scale))
 }
 
 /// eˣ within 8.5e-5, for what is rounded to bf16 next, where half a unit in the last place is 2e-3; 0 below

@@ -7,15 +7,14 @@ use crate::{
     ops::{Pairing, Rotary, RotaryDims, RotarySpec},
 };
 
-pub(super) const OP: &str = "rotary";
+const OP: &str = "rotary";
 
 impl Rotary for Cpu {
     fn rotary(&self, x: &Tensor, spec: &RotarySpec<'_>) -> Result<Tensor> {
         let RotaryDims { len, heads, head_dim, .. } = spec.check(x)?;
-        let (cos, sin) = (activation(OP, "cos", spec.cos)?, activation(OP, "sin", spec.sin)?);
         let values = activation(OP, "x", x)?;
         let mut out = self.memory.room(values.len());
-        let angles = Angles { cos, sin, half: head_dim / 2, pairing: spec.pairing };
+        let angles = Angles::of(spec)?;
         let token = |(i, (out, x)): (usize, (&mut [f32], &[f32]))| {
             let angle = angles.at(spec.start[i / len] + i % len);
             vectorize(
@@ -39,13 +38,19 @@ impl Rotary for Cpu {
 /// Tables [positions, half] of cosines and sines.
 #[derive(Clone, Copy)]
 pub(super) struct Angles<'a> {
-    pub(super) cos: &'a [f32],
-    pub(super) sin: &'a [f32],
-    pub(super) half: usize,
-    pub(super) pairing: Pairing,
+    cos: &'a [f32],
+    sin: &'a [f32],
+    half: usize,
+    pairing: Pairing,
 }
 
 impl<'a> Angles<'a> {
+    /// Those of a specification that was checked.
+    pub(super) fn of(spec: &RotarySpec<'a>) -> Result<Self> {
+        let (cos, sin) = (activation(OP, "cos", spec.cos)?, activation(OP, "sin", spec.sin)?);
+        Ok(Self { cos, sin, half: spec.cos.as_rows().1, pairing: spec.pairing })
+    }
+
     /// Those of one position.
     #[inline(always)]
     pub(super) fn at(self, position: usize) -> Angle<'a> {

@@ -1,4 +1,6 @@
 //! Laws of rotary position embedding, alone and on the way to attention.
+use std::ops::Range;
+
 use ndarray::{Array2, Array4, s};
 use proptest::{prelude::*, sample::select};
 
@@ -10,7 +12,7 @@ use super::{
 };
 use crate::{
     DType, Device, Tensor,
-    ops::{Attention, AttentionSpec, Mask, Pairing, Rotary, RotarySpec},
+    ops::{Attention, AttentionSpec, Mask, Pairing, Rotary, RotarySpec, Rotation},
 };
 
 #[derive(Clone, Debug)]
@@ -46,12 +48,7 @@ impl Case {
 /// The first law that is broken.
 pub fn rotary(op: &dyn Rotary, device: &dyn Device, config: &LawConfig) -> Result<(), Violation> {
     let judge = Judge { op: "rotary", device, config };
-    let cases = || {
-        let start = proptest::collection::vec(0..20_usize, 0..4);
-        let pairing = select(vec![Pairing::Interleaved, Pairing::HalfSplit]);
-        (config.extent(70), 0..4_usize, config.head_dim(), start, pairing, seed())
-            .prop_map(|(len, heads, dim, start, pairing, seed)| Case { len, heads, dim, start, pairing, seed })
-    };
+    let cases = || cases(config, 70, 0..4);
     let rotate = |x: &Array4<f64>, [cos, sin]: &[Array2<f64>; 2], start: &[usize], pairing| -> Verdict<Tensor> {
         let (cos, sin) = (judge.up_as(cos, DType::F32)?, judge.up_as(sin, DType::F32)?);
         Ok(op.rotary(&judge.up(x)?, &RotarySpec { cos: &cos, sin: &sin, start, pairing })?)
@@ -118,27 +115,24 @@ pub fn attention_rotated(
     config: &LawConfig,
 ) -> Result<(), Violation> {
     let judge = Judge { op: "attention_rotated", device, config };
-    let cases = || {
-        let start = proptest::collection::vec(0..20_usize, 0..3);
-        let pairing = select(vec![Pairing::Interleaved, Pairing::HalfSplit]);
-        (config.extent(140), 1..3_usize, config.head_dim(), start, pairing, seed())
-            .prop_map(|(len, heads, dim, start, pairing, seed)| Case { len, heads, dim, start, pairing, seed })
-    };
+    let cases = || cases(config, 140, 1..3);
     let spec = |c: &Case, mask| AttentionSpec { scale: (c.dim as f32).sqrt().recip(), mask };
     judge.law(
         "turning on the way gives what turning before gives",
         (cases(), 1..3_usize, any::<bool>()),
         |(c, group, causal)| {
             let mut values = config.values(c.seed);
-            let q: Array4<f64> = values.array((c.start.len(), c.len, c.heads * group, c.dim));
+            let q: Array4<f64> = values.array((c.start.len(), c.len.div_ceil(*group), c.heads * group, c.dim));
             let [k, v] = [(); 2].map(|()| -> Array4<f64> { values.array(c.shape()) });
             let (q, k, v) = (judge.up(&(q * 4.0))?, judge.up(&k)?, judge.up(&v)?);
             let [cos, sin] = c.tables(0);
             let (cos, sin) = (judge.up_as(&cos, DType::F32)?, judge.up_as(&sin, DType::F32)?);
             let turn = RotarySpec { cos: &cos, sin: &sin, start: &c.start, pairing: c.pairing };
-            let spec = spec(c, if *causal { Mask::Causal { offset: 0 } } else { Mask::Full });
+            let rotation = Rotation { rotary, spec: turn };
+            let spec =
+                spec(c, if *causal { Mask::Causal { offset: c.len - c.len.div_ceil(*group) } } else { Mask::Full });
             let expected = op.attention(&rotary.rotary(&q, &turn)?, &rotary.rotary(&k, &turn)?, &v, &spec)?;
-            judge.same(&expected, &op.attention_rotated([&q, &k, &v], (rotary, &turn), &spec)?)
+            judge.same(&expected, &op.attention_rotated(&q, &k, &v, rotation, &spec)?)
         },
     )?;
     judge.law("positions outside the tables are refused", cases(), |c| {
@@ -147,8 +141,19 @@ pub fn attention_rotated(
         let (cos, sin) = (judge.up_as(&cos, DType::F32)?, judge.up_as(&sin, DType::F32)?);
         let x = judge.up(&Array4::zeros((1, c.len + 1, c.heads, c.dim)))?;
         let turn = RotarySpec { cos: &cos, sin: &sin, start: &[positions], pairing: c.pairing };
-        judge.refuses("a start outside", op.attention_rotated([&x, &x, &x], (rotary, &turn), &spec(c, Mask::Full)))
+        judge.refuses(
+            "a start outside",
+            op.attention_rotated(&x, &x, &x, Rotation { rotary, spec: turn }, &spec(c, Mask::Full)),
+        )
     })
+}
+
+/// Up to `longest` tokens of some `heads`.
+fn cases(config: &LawConfig, longest: usize, heads: Range<usize>) -> impl Strategy<Value = Case> + use<> {
+    let start = proptest::collection::vec(0..20_usize, 0..4);
+    let pairing = select(vec![Pairing::Interleaved, Pairing::HalfSplit]);
+    (config.extent(longest), heads, config.head_dim(), start, pairing, seed())
+        .prop_map(|(len, heads, dim, start, pairing, seed)| Case { len, heads, dim, start, pairing, seed })
 }
 
 /// A result with its four axes.

@@ -1,5 +1,5 @@
 //! Scaled dot-product attention over keys and values given as tensors.
-use super::{Rotary, RotarySpec};
+use super::Rotation;
 use crate::{Error, Result, Tensor};
 
 /// Which keys a query sees.
@@ -33,20 +33,23 @@ pub trait Attention: Send + Sync {
     /// Shapes that do not fit, head sizes, element types or a device that are not supported.
     fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor>;
 
-    /// [`attention`](Self::attention) of queries and keys, as many of each, that `rotary` turns before: the numbers that both
-    /// give one after the other, as the default has it. An implementation that knows `rotary` can turn them as it reads them.
+    /// [`attention`](Self::attention) of `q` [B, L, H, d] and `k` [B, S, G, d] that are turned before, with `v` [B, S, G, d] →
+    /// [B, L, H, d]: the numbers that both operations give one after the other, as the default has it. An implementation that
+    /// knows the rotation can turn them as it reads them.
     ///
     /// An implementation that passes its attention on to another may leave it at that.
     ///
     /// # Errors
-    /// As [`attention`](Self::attention) and [`Rotary::rotary`].
+    /// As [`attention`](Self::attention) and [`Rotary::rotary`](super::Rotary::rotary).
     fn attention_rotated(
         &self,
-        [q, k, v]: [&Tensor; 3],
-        (rotary, turn): (&(dyn Rotary + 'static), &RotarySpec<'_>),
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        rotation: Rotation<'_>,
         spec: &AttentionSpec,
     ) -> Result<Tensor> {
-        self.attention(&rotary.rotary(q, turn)?, &rotary.rotary(k, turn)?, v, spec)
+        self.attention(&rotation.apply(q)?, &rotation.apply(k)?, v, spec)
     }
 }
 

@@ -23,7 +23,8 @@ pub struct Epilogue<'a> {
     /// [.., N], the shape of the result, added last.
     pub residual: Option<&'a Tensor>,
     /// Element type that the result is asked for in, where whoever reads it rounds it to that anyway
-    /// ([`MatMul::rounding`]). An implementation that has results of one type only may pass over it.
+    /// ([`MatMul::rounding`]); `None` leaves it to the implementation, and one that has results of one type only may pass over
+    /// it.
     pub to: Option<DType>,
 }
 

@@ -24,7 +24,7 @@ pub use patch_embed::{PatchDims, PatchEmbed, PatchSpec};
 pub use pointwise::Pointwise;
 pub use pool::{Pool, PoolDims, PoolSpec};
 pub use roi_align::{RoiAlign, RoiAlignDims, RoiAlignSpec, RoiBox, RoiSide};
-pub use rotary::{Pairing, Rotary, RotaryDims, RotarySpec};
+pub use rotary::{Pairing, Rotary, RotaryDims, RotarySpec, Rotation};
 pub use rows::Rows;
 pub(crate) use rows::check_gather;
 pub use sampling::{Draw, Sample};

@@ -22,7 +22,8 @@ pub struct NormSpec<'a> {
     /// Added under the root.
     pub eps: f32,
     /// Element type that the result is asked for in, where whoever reads it rounds it to that anyway
-    /// ([`MatMul::rounding`](super::MatMul::rounding)). An implementation that has results of one type only may pass over it.
+    /// ([`MatMul::rounding`](super::MatMul::rounding)); `None` leaves it to the implementation, and one that has results of one
+    /// type only may pass over it.
     pub to: Option<DType>,
 }
 

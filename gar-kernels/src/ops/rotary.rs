@@ -36,6 +36,25 @@ pub trait Rotary: Any + Send + Sync {
     fn rotary(&self, x: &Tensor, spec: &RotarySpec<'_>) -> Result<Tensor>;
 }
 
+/// A [`Rotary`] and the angles that it turns by.
+#[derive(Clone, Copy)]
+pub struct Rotation<'a> {
+    /// What turns.
+    pub rotary: &'a (dyn Rotary + 'static),
+    /// By which angles.
+    pub spec: RotarySpec<'a>,
+}
+
+impl Rotation<'_> {
+    /// `x` [B, L, H, d], turned.
+    ///
+    /// # Errors
+    /// As [`Rotary::rotary`].
+    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        self.rotary.rotary(x, &self.spec)
+    }
+}
+
 /// Extents, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RotaryDims {

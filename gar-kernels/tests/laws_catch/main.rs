@@ -238,11 +238,13 @@ mod rotary {
 
         fn attention_rotated(
             &self,
-            [q, k, v]: [&Tensor; 3],
-            (rotary, turn): (&(dyn Rotary + 'static), &RotarySpec<'_>),
+            q: &Tensor,
+            k: &Tensor,
+            v: &Tensor,
+            rotation: Rotation<'_>,
             spec: &AttentionSpec,
         ) -> Result<Tensor> {
-            self.attention(&rotary.rotary(q, turn)?, k, v, spec)
+            self.attention(&rotation.apply(q)?, k, v, spec)
         }
     }
 

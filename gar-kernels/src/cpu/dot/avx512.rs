@@ -4,11 +4,10 @@ use std::{arch::x86_64::*, mem::transmute};
 use half::bf16;
 use pulp::x86::V4;
 
-use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
+use super::{Dot, Factors, FloatDot, IntDot, RUN, Tile, operand};
 use crate::cpu::{
     panels::Rows,
     softmax::{Running, Scores, shares_bf16, shares_of_products_bf16},
-    strip::Panels,
 };
 
 /// AVX-512 F and BW are there.
@@ -307,8 +306,8 @@ impl FloatDot for HalfPairs {
 
     fn shares_of_products(
         self,
-        x: &[u32],
-        keys: Panels<'_, Self>,
+        factors: Factors<'_, Self>,
+        panels: usize,
         seen: impl Fn(usize) -> usize,
         running: &mut [Running],
         to: &mut Rows<Self>,
@@ -319,7 +318,7 @@ impl FloatDot for HalfPairs {
         // SAFETY: see above.
         unsafe {
             let v4 = V4::new_unchecked();
-            shares_of_products_bf16::<_, { Self::ROWS }>(v4, self, x, keys, seen, running, to.groups_mut())
+            shares_of_products_bf16::<_, { Self::ROWS }>(v4, self, factors, panels, seen, running, to.groups_mut())
         }
     }
 

@@ -27,7 +27,6 @@ use super::{
     panels::Rows,
     prefetch::{LINE, prefetch_line_l2},
     softmax::{Running, Scores},
-    strip::Panels,
     vectorize,
 };
 
@@ -125,15 +124,15 @@ pub(super) trait FloatDot: Dot<Sum = f32> {
     /// Whether x is rounded to bf16.
     fn rounds(self) -> bool;
 
-    /// Writes the shares of a tile to the only tile of `to` straight from the products of `x` with `keys`, in the registers that
-    /// they were summed in; row r sees `seen(r)` of the keys, and no fewer than the row before it. `false` where that cannot be:
+    /// Writes the shares of a tile to the only tile of `to` straight from the products of rows with `panels` panels of keys, in
+    /// the registers that they were summed in; row r sees `seen(r)` of the keys, and no fewer than the row before it. `false` where that cannot be:
     /// without registers for it, before a row has a base, and where scores rise so far that a base must move. Then `running` is
     /// as it was, and what `to` holds is of no use.
     #[allow(unused_variables, reason = "names are for those who implement it")]
     fn shares_of_products(
         self,
-        x: &[Self::X],
-        keys: Panels<'_, Self>,
+        factors: Factors<'_, Self>,
+        panels: usize,
         seen: impl Fn(usize) -> usize,
         running: &mut [Running],
         to: &mut Rows<Self>,
@@ -158,7 +157,7 @@ pub(super) trait IntDot: Dot<Sum = i32, Weight = i8> {
     const OFFSET: i32;
 }
 
-/// What one tile multiplies: R rows of x with P panels of the weight.
+/// What one tile multiplies: R rows of x with P panels of the weight, behind which there may be more.
 pub(super) struct Factors<'a, D: Dot> {
     /// [runs, R, RUN].
     pub(super) x: &'a [D::X],
@@ -171,6 +170,14 @@ pub(super) struct Factors<'a, D: Dot> {
     /// What will be read soon after: it is brought near while there is no other use of memory.
     pub(super) next: &'a [D::Weight],
 }
+
+impl<D: Dot> Clone for Factors<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Dot> Copy for Factors<'_, D> {}
 
 /// One tile.
 pub(super) struct Tile<'a, D: Dot> {

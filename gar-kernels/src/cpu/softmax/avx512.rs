@@ -5,10 +5,7 @@ use std::{arch::x86_64::*, mem::transmute};
 use pulp::{Simd, f32x16, x86::V4};
 
 use super::{KEPT, RISE, Row, Running, Scores, math, max};
-use crate::cpu::{
-    dot::{Dot, Factors},
-    strip::Panels,
-};
+use crate::cpu::dot::{Dot, Factors};
 
 /// Groups of a run: pairs of a register.
 const RUN: usize = 16;
@@ -84,14 +81,14 @@ fn visible(v4: V4, scores: [f32x16; 2], seen: usize) -> [f32x16; 2] {
     }
 }
 
-/// The shares of a tile of `R` rows, [groups, R] of `x`, with panels of keys, straight from the sums of products; see
+/// The shares of a tile of `R` rows with some panels of keys, straight from the sums of products; see
 /// [`shares_of_products`](crate::cpu::dot::FloatDot::shares_of_products).
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(in crate::cpu) fn shares_of_products_bf16<D, const R: usize>(
     v4: V4,
     dot: D,
-    x: &[D::X],
-    keys: Panels<'_, D>,
+    factors: Factors<'_, D>,
+    panels: usize,
     seen: impl Fn(usize) -> usize,
     running: &mut [Running],
     tile: &mut [u32],
@@ -104,17 +101,15 @@ where
     if running.iter().any(|row| row.base == f32::NEG_INFINITY) {
         return false;
     }
-    let groups = keys.stride / (D::PANEL * D::GROUP);
     let mut sums = [[0.0; KEPT]; R];
     sums.iter_mut().zip(&*running).for_each(|(sum, row)| *sum = row.sum);
     let mut top = [v4.splat_f32s(f32::NEG_INFINITY); 2];
     // The first row sees the least.
     let least = seen(0);
-    for (panel, tile) in (0..keys.count).zip(tile.chunks_exact_mut(R * RUN)) {
-        let w = &keys.entries[panel * keys.stride..];
-        let factors = Factors { x, w, panel_stride: keys.stride, groups, next: &[] };
+    for (panel, tile) in (0..panels).zip(tile.chunks_exact_mut(R * RUN)) {
+        let own = Factors { w: &factors.w[panel * factors.panel_stride..], ..factors };
         let mut scores = [[[dot.zero(); 2]; 1]; R];
-        factors.add(dot, &mut scores);
+        own.add(dot, &mut scores);
         let partly = least < (panel + 1) * 2 * RUN;
         // Row by row without a loop: its index would call for the sums in memory.
         macro_rules! rows {
