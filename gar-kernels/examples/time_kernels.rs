@@ -14,8 +14,8 @@ use gar_kernels::{
     DType, Kernels, Result, Tensor, bf16,
     cuda::{Cuda, Driver, Recorder, Runtime},
     ops::{
-        Activation, AttentionSpec, CacheSpec, Draw, Epilogue, KvCache, Mask, NormKind, NormSpec, Pairing, PoolSpec,
-        RoiAlignSpec, RotarySpec,
+        Activation, AttentionSpec, CacheSpec, Draw, Epilogue, KvCache, Mask, NormKind, NormSpec, Normalization,
+        Pairing, PoolSpec, Projection, RoiAlignSpec, RotarySpec, Rotation,
     },
 };
 
@@ -24,6 +24,9 @@ const RING: usize = 256 << 20;
 /// Timings, of which the fastest counts, and the turns of the ring in each: a turn is started while the one before it runs.
 const TIMINGS: usize = 10;
 const TURNS: u32 = 5;
+/// Layers of the decoder, its query heads, key/value heads and entries of a head.
+const LAYERS: usize = 16;
+const HEADS: (usize, usize, usize) = (32, 8, 64);
 
 struct Bench {
     driver: Arc<Driver>,
@@ -92,25 +95,28 @@ impl Bench {
         Ok(())
     }
 
+    /// With room for one more position.
+    fn filled_cache(&self, len: usize) -> Result<Box<dyn KvCache>> {
+        let (heads, kv_heads, d) = HEADS;
+        let spec = CacheSpec { layers: LAYERS, kv_heads, head_dim: d, capacity: len + 1 };
+        let mut cache = self.k.cached_attention.cache(spec)?;
+        let [q, kv] = [heads, kv_heads].map(|heads| self.random(&[1, len, heads, d], DType::BF16));
+        let (q, kv) = (q?, kv?);
+        for layer in 0..LAYERS {
+            self.k.cached_attention.attend(&q, &kv, &kv, &mut [&mut *cache], layer, 0.125)?;
+        }
+        cache.advance(len)?;
+        Ok(cache)
+    }
+
     fn decode(&self) -> Result<()> {
-        let (layers, heads, kv_heads, d) = (16, 32, 8, 64);
+        let (heads, kv_heads, d) = HEADS;
         for (batch, len) in [(1, 1024), (1, 4864), (8, 4864), (16, 16_384)] {
-            let mut caches: Vec<Box<dyn KvCache>> = Vec::new();
-            for _ in 0..batch {
-                let mut cache =
-                    self.k.cached_attention.cache(CacheSpec { layers, kv_heads, head_dim: d, capacity: len + 1 })?;
-                let (q, kv) =
-                    (self.random(&[1, len, heads, d], DType::BF16)?, self.random(&[1, len, kv_heads, d], DType::BF16)?);
-                for layer in 0..layers {
-                    self.k.cached_attention.attend(&q, &kv, &kv, &mut [&mut *cache], layer, 0.125)?;
-                }
-                cache.advance(len)?;
-                caches.push(cache);
-            }
+            let caches = (0..batch).map(|_| self.filled_cache(len)).collect::<Result<Vec<_>>>()?;
             let (q, kv) =
                 (self.random(&[batch, 1, heads, d], DType::BF16)?, self.random(&[batch, 1, kv_heads, d], DType::BF16)?);
             let caches = Mutex::new(caches);
-            let ring: Vec<usize> = (0..layers).collect();
+            let ring: Vec<usize> = (0..LAYERS).collect();
             let line = format!(
                 "\"op\": \"decode\", \"b\": {batch}, \"l\": {len}, \"h\": {heads}, \"g\": {kv_heads}, \"d\": {d}"
             );
@@ -140,6 +146,55 @@ impl Bench {
             let epilogue = Epilogue { bias: gelu.then_some(&bias), activation, ..Epilogue::default() };
             let line = format!("\"op\": \"matmul\", \"m\": {m}, \"n\": {n}, \"k\": {k}, \"gelu\": {gelu}");
             self.line(&line, &x, |x| self.k.matmul.matmul(x, &w, epilogue))?;
+        }
+        Ok(())
+    }
+
+    /// What stands around the products of a decoder's layer, joined with them and one after the other.
+    fn layer(&self) -> Result<()> {
+        let (heads, kv_heads, d) = HEADS;
+        let (width, inner) = (heads * d, 8192);
+        let (x, weight) = (self.random(&[1, width], DType::BF16)?, self.random(&[width], DType::BF16)?);
+        let spec = NormSpec { kind: NormKind::Rms, weight: &weight, bias: None, eps: 1e-5, to: None };
+        let normalization = Normalization { norm: &*self.k.norm, spec };
+        let plain = |w| Projection { w, epilogue: Epilogue::default() };
+        let [q, k, v] = [heads, kv_heads, kv_heads].map(|heads| self.ring(&[heads * d, width], DType::BF16));
+        let (q, k, v) = (q?, k?, v?);
+        let qkv: Vec<[&Tensor; 3]> = q.iter().zip(k.iter().zip(&v)).map(|(q, (k, v))| [q, k, v]).collect();
+        let line = |what: &str, joined: bool| format!("\"op\": \"layer\", \"part\": \"{what}\", \"joined\": {joined}");
+        let first = |mut all: Vec<Tensor>| all.swap_remove(0);
+        self.line(&line("norm, queries, keys, values", true), &qkv, |w| {
+            Ok(first(self.k.matmul.matmuls_normalized(&x, normalization, &w.map(plain))?))
+        })?;
+        self.line(&line("norm, queries, keys, values", false), &qkv, |w| {
+            Ok(first(self.k.matmul.matmuls(&normalization.apply(&x)?, &w.map(plain))?))
+        })?;
+        let (gate, up) = (self.ring(&[inner, width], DType::BF16)?, self.ring(&[inner, width], DType::BF16)?);
+        let both: Vec<[&Tensor; 2]> = gate.iter().zip(&up).map(|(gate, up)| [gate, up]).collect();
+        self.line(&line("norm, gate, up, SwiGLU", true), &both, |w| {
+            self.k.matmul.swiglu_normalized(&x, normalization, w.map(plain), &*self.k.pointwise)
+        })?;
+        self.line(&line("norm, gate, up, SwiGLU", false), &both, |w| {
+            let [gate, up] = self.k.matmul.matmuls_of(&normalization.apply(&x)?, w.map(plain))?;
+            self.k.pointwise.swiglu(&gate, &up)
+        })?;
+        for len in [1024, 4864] {
+            let cache = Mutex::new(self.filled_cache(len)?);
+            let [q, kv] =
+                [self.random(&[1, 1, heads, d], DType::BF16)?, self.random(&[1, 1, kv_heads, d], DType::BF16)?];
+            let (cos, sin) = (self.random(&[len + 1, d / 2], DType::F32)?, self.random(&[len + 1, d / 2], DType::F32)?);
+            let spec = RotarySpec { cos: &cos, sin: &sin, start: &[len], pairing: Pairing::HalfSplit };
+            let rotation = Rotation { rotary: &*self.k.rotary, spec };
+            let ring: Vec<usize> = (0..LAYERS).collect();
+            let op = &*self.k.cached_attention;
+            let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
+            let what = format!("rotary, attention behind {len}");
+            self.line(&line(&what, true), &ring, |&layer| {
+                op.attend_rotated(&q, &kv, &kv, rotation, &mut [&mut **lock()], layer, 0.125)
+            })?;
+            self.line(&line(&what, false), &ring, |&layer| {
+                op.attend(&rotation.apply(&q)?, &rotation.apply(&kv)?, &kv, &mut [&mut **lock()], layer, 0.125)
+            })?;
         }
         Ok(())
     }
@@ -221,6 +276,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     bench.attention()?;
     bench.decode()?;
     bench.matmul()?;
+    bench.layer()?;
     bench.roi_align()?;
     bench.rest()?;
     Ok(())

@@ -23,6 +23,7 @@ fn the_fast_kernels_satisfy_the_laws() {
         let Some(runtime) = emulator(copies, &[]) else { return };
         let cuda = Cuda::new(runtime);
         laws::cached_attention(&cuda, &**cuda.device(), &config()).unwrap();
+        laws::cached_attention_rotated(&cuda, &cuda, &**cuda.device(), &config()).unwrap();
     }
 }
 
@@ -31,6 +32,7 @@ fn the_plain_kernels_satisfy_the_laws_in_both_types() {
     let Some(runtime) = emulator(Copies::Eager, &[]) else { return };
     let cuda = Cuda::new(runtime).with_plain_kernels();
     laws::cached_attention(&cuda, &**cuda.device(), &config()).unwrap();
+    laws::cached_attention_rotated(&cuda, &cuda, &**cuda.device(), &config()).unwrap();
     let exact = LawConfig { cases: 4, head_dims: vec![8, 64], ..LawConfig::f32() };
     let cuda = cuda.with_activations(DType::F32);
     laws::cached_attention(&cuda, &**cuda.device(), &exact).unwrap();
@@ -204,7 +206,8 @@ fn memory_that_runs_out_leaves_the_cache_usable() {
 #[test]
 fn planted_errors_are_caught() {
     let plants = [
-        ("a step that starts one too late", "(int)sequence[0] + query;", "(int)sequence[0] + query + 1;"),
+        ("a value one too early", "v + from, pages.row(position,", "v + from, pages.row(max(position - 1, 0),"),
+        ("new positions that are not waited for", "if (stored > 0) __syncthreads();", ""),
         (
             "a share that is lost",
             "for (int share = warp; share < shares;",
@@ -217,7 +220,7 @@ fn planted_errors_are_caught() {
             "cp_async_wait<1>();\n        __syncwarp(); // This tile",
             "__syncwarp(); // This tile",
         ),
-        ("q that is not waited for", "cp_async_wait<1>();\n    __syncthreads(); // q", "__syncthreads(); // q"),
+        ("q that is not waited for", "__syncthreads(); // q", "// q"),
         (
             "a missing barrier before warps meet",
             "__syncthreads(); // Nobody reads any stage",
@@ -246,6 +249,26 @@ fn planted_errors_are_caught() {
                 }
             }
             Ok(())
+        });
+    }
+}
+
+#[test]
+fn planted_errors_in_rotations_are_caught() {
+    let plants = [
+        ("keys turned by another position's angles", "chunk - VECTORS, angles.at(position)", "chunk - VECTORS, angles"),
+        (
+            "queries turned by the first new position",
+            "angles.at(length + (first_row + row) / group)",
+            "angles.at(length)",
+        ),
+        ("the second half forgotten", "store8(to + HALF, second);", "store8(to + HALF, first);"),
+    ];
+    for (what, from, to) in plants {
+        catches(what, &[Edit { file: "cached_attention", from, to }], |runtime| {
+            let cuda = Cuda::new(runtime);
+            let config = LawConfig { cases: 16, ..config() };
+            laws::cached_attention_rotated(&cuda, &cuda, &**cuda.device(), &config).map_err(|v| v.to_string())
         });
     }
 }

@@ -12,7 +12,7 @@ mod library;
 use emulated::{catches, emulator};
 use gar_kernels::{
     DType, Device, Error, Kernels, Result, Tensor, bf16,
-    cuda::{Copies, Cuda, Edit},
+    cuda::{Argument, Copies, Cuda, Edit},
     laws::{self, LawConfig, Violation},
     ops::*,
 };
@@ -69,6 +69,15 @@ suites!(
     sample: TILES
 );
 
+fn normalized(cuda: &Cuda, config: &LawConfig) -> Result<(), Violation> {
+    laws::normalized(cuda, cuda, cuda, &**cuda.device(), config)
+}
+
+#[test]
+fn products_of_normalized_rows_obey_the_laws() {
+    obeys(normalized);
+}
+
 /// The suite finds the planted error, in bf16 and with the kernels that are used by default.
 fn plant(what: &str, suite: Suite, edit: Edit) {
     let judge = |runtime| suite(&Cuda::new(runtime), &config(DType::BF16)).map_err(|v| v.to_string());
@@ -79,7 +88,7 @@ fn plant(what: &str, suite: Suite, edit: Edit) {
 fn planted_errors_in_products() {
     let edit = |from, to| Edit { file: "matmul", from, to };
     plant("a lost warp", matmul, edit("for (int j = 0; j < WARPS", "for (int j = 1; j < WARPS"));
-    plant("a missing barrier", matmul, edit("__syncthreads();", ""));
+    plant("a missing barrier", matmul, edit("__syncthreads(); // All warps' sums", "// All warps' sums"));
     plant("the first weight again", matmul, edit("part = GAR_PART_OF(1);", ""));
     plant(
         "swapped fragments",
@@ -88,6 +97,12 @@ fn planted_errors_in_products() {
     );
     plant("no tail of k", matmul, edit("load16_if(at < k, upper", "load16_if(true, upper"));
     plant("a wrong order of epilogue", matmul, edit("return residual + scale * y;", "return scale * (residual + y);"));
+    plant("rows that are not waited for", normalized, edit("__syncthreads(); // All rows", "// All rows"));
+    plant("squares of one warp", normalized, edit("factor += squares[j][row]", "factor = squares[j][row]"));
+    plant("eps forgotten", normalized, edit("factor / k + eps", "factor / k"));
+    plant("the norm's weight forgotten", normalized, edit(", value[j] *= factor[j]", ""));
+    plant("gate for up", normalized, edit("gated ? w1 +", "gated ? w0 +"));
+    plant("up's bias forgotten", normalized, edit("(bias1 ? to_float(bias1[column]) : 0.0f)", "0.0f"));
 }
 
 #[test]
@@ -121,9 +136,9 @@ fn planted_errors_in_places() {
     plant("a missing clamp", roi_align, roi("at = fmaxf(at, 0.0f);", ""));
     plant("a border of no cell", roi_align, roi("at < -1.0f", "at < 0.0f"));
     plant("exchanged taps", roi_align, roi("wb = top * x.part", "wb = y.part * left"));
-    let pairs = |from, to| Edit { file: "rotary", from, to };
+    let pairs = |from, to| Edit { file: "turn.cuh", from, to };
     plant("a turn the other way", rotary, pairs("b * cosine + first * sine", "b * cosine - first * sine"));
-    plant("a wrong partner", rotary, pairs("load8(x + at + half, second)", "load8(x + at + 8, second)"));
+    plant("a wrong partner", rotary, pairs("load8(x + half, second)", "load8(x + 8, second)"));
     let tail = Edit {
         file: "pointwise",
         from: "for (unsigned long long i = first; i < items",
@@ -231,7 +246,6 @@ fn roi_align_is_torchvisions_within_1e_5() {
     }
 }
 
-/// Widths beyond what laws draw: every warp of `matmul_few` has several rounds.
 /// Patches of one pixel: more bands than the blocks that cut them, and blocks with little to do.
 #[test]
 fn more_rows_of_patches_than_blocks_are_cut() {
@@ -250,6 +264,7 @@ fn more_rows_of_patches_than_blocks_are_cut() {
     assert_eq!(embed(&cuda, &**cuda.device()), expected);
 }
 
+/// Widths beyond what laws draw: every warp of `matmul_few` has several rounds.
 #[test]
 fn few_rows_agree_with_the_plain_product_and_do_not_see_each_other() {
     let Some(runtime) = emulator(Copies::Eager, &[]) else { return };
@@ -269,10 +284,41 @@ fn few_rows_agree_with_the_plain_product_and_do_not_see_each_other() {
         // Two orders of one f32 sum, then bf16: at most a unit of its 8 bits apart.
         let unit = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs())) / 128.0;
         assert!(distance(&all, &expected) <= unit, "k = {k}");
+        let weight = up(5, &[k]);
+        let gated = |rows: std::ops::Range<usize>| {
+            let spec = NormSpec { kind: NormKind::Rms, weight: &weight, bias: None, eps: 1e-5, to: None };
+            let half = Projection { w: &w, epilogue: Epilogue { bias: Some(&bias), ..Epilogue::default() } };
+            let normalization = Normalization { norm: &cuda, spec };
+            let x = x.rows(rows).unwrap();
+            down(&cuda, &cuda.swiglu_normalized(&x, normalization, [half, half], &cuda).unwrap())
+        };
+        let all_gated = gated(0..16);
         for rows in [0..1, 3..8, 15..16] {
-            assert_eq!(product(&cuda, rows.clone()), all[rows.start * n..rows.end * n], "k = {k}, {rows:?} alone");
+            let own = rows.start * n..rows.end * n;
+            assert_eq!(product(&cuda, rows.clone()), all[own.clone()], "k = {k}, {rows:?} alone");
+            assert_eq!(gated(rows.clone()), all_gated[own], "k = {k}, {rows:?} alone, normalised and gated");
         }
     }
+}
+
+/// A kernel may begin before the one in front of it has written what it makes.
+#[test]
+fn weights_that_a_kernel_makes_are_not_read_early() {
+    let Some(runtime) = emulator(Copies::Eager, &[]) else { return };
+    let runtime = Arc::new(WithLibrary::new(runtime));
+    let cuda = Cuda::new(runtime.clone());
+    let up = |seed| cuda.device().upload(&tensor(seed, &[16, 64], DType::BF16)).unwrap();
+    let (x, uploaded) = (up(1), up(2));
+    let made = cuda.add(&uploaded, &uploaded).unwrap();
+    let zeros = cuda.device().zeros(&[16, 64], DType::BF16).unwrap();
+    let early = |weights: &[&Tensor]| {
+        let projections: Vec<_> = weights.iter().map(|w| Projection { w, epilogue: Epilogue::default() }).collect();
+        cuda.matmuls(&x, &projections).unwrap();
+        // x, m, k, norm, eps, gated, early: see matmul_few.
+        runtime.last_arguments()[6] == Argument::I32(1)
+    };
+    assert!(early(&[&uploaded]) && early(&[&uploaded.rows(3..9).unwrap(), &uploaded]));
+    assert!(!early(&[&made]) && !early(&[&uploaded, &made]) && !early(&[&zeros]));
 }
 
 /// More entries than shared memory holds, and than a block has threads; no two rules alike.

@@ -141,7 +141,7 @@ def main():
     for line in Path(sys.argv[1]).read_text().splitlines():
         p = json.loads(line)
         name = " ".join(f"{k}={v}" if k != "op" else str(v) for k, v in p.items() if k != "us")
-        if p["op"] == "copy":
+        if p["op"] in ("copy", "layer"):
             peers = {}
         else:
             peers = PEERS.get(p["op"], rowwise_peers)(p)

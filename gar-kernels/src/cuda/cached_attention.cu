@@ -3,12 +3,14 @@
 // Row b of `table` belongs to sequence b (pages.cuh). Whatever changes from token to token stands there, so that the launches of a
 // decoder's steps are the same until the table grows.
 //
-// cached_append: stores k, v [B, L, G, d] behind what the cache holds, 16 bytes a thread.
+// cached_append: stores k, v [B, L, G, d] behind what the cache holds, 16 bytes a thread; cached_split does it by itself.
 // v1 cached_plain: a thread takes one query of one head (plain.cuh), f32 and bf16. The oracle.
 // v2 cached_flash: many queries, as attention_flash of attention.cu. On Hopper cached_hopper of hopper.cu.
 // v2 cached_split: few queries. A block takes the query heads of one kv head, so that keys and values are read once, and a share of
 //    the keys; each warp has tiles and two stages of its own and waits for nobody. 4 · G · d bytes a position and sequence, bound
 //    by memory: a step of GAR-1B behind 4400 positions reads 9 MB a layer. cached_combine joins the shares.
+//    It also turns queries and keys and stores the new positions, and asks for its first tile while the kernel before it ends: one
+//    sequence of GAR-1B behind 4864 positions takes 8.4 µs, with two launches of rotary.cu and one of cached_append 10.8.
 // On an H200 (a copy makes 4.23 TB/s): 16 sequences of 16 384 positions, 8 kv heads of 64, take 143 µs, 3.76 TB/s; one sequence of
 // 4864 takes 10.3 µs and of 1024 6.4, three launches each.
 #include "pages.cuh"
@@ -46,6 +48,7 @@ extern "C" __global__ void cached_plain(const Address* table, int table_stride, 
 }
 #else
 #include "flash.cuh"
+#include "turn.cuh"
 
 #ifdef GAR_M
 // Grid: tiles of queries, heads, sequences.
@@ -70,14 +73,44 @@ __device__ inline size_t flat_row(int row, int queries, int heads, int group, in
     return ((size_t)blockIdx.z * queries + row / group) * heads + kv_head * group + row % group;
 }
 
+// What half-split pairs of heads are turned by: tables [positions, d / 2], or null pointers for nothing.
+struct Angles {
+    const float *cosines, *sines;
+
+    __device__ inline Angles at(int position) const {
+        size_t skipped = (size_t)position * (GAR_HEAD_DIM / 2);
+        return cosines ? Angles{cosines + skipped, sines + skipped} : *this;
+    }
+    // Calls of copy_chunk for a head.
+    __device__ inline int chunks() const { return cosines ? GAR_HEAD_DIM / 16 : GAR_HEAD_DIM / 8; }
+};
+
+// Copies 16 bytes of a head, or turns twice 16 that pair up by the angles of the head's position.
+__device__ inline void copy_chunk(const bf16* head, bf16* to, int chunk, Angles angles) {
+    constexpr int HALF = GAR_HEAD_DIM / 2;
+    head += chunk * 8, to += chunk * 8;
+    if (!angles.cosines) {
+        store16(to, load16(head));
+        return;
+    }
+    float first[8], second[8];
+    turn_halves(head, HALF, angles.cosines + chunk * 8, angles.sines + chunk * 8, first, second);
+    store8(to, first);
+    store8(to + HALF, second);
+}
+
 // Grid: shares, kv heads × sixteens of rows, sequences. `values` [B, L, H, shares, d] and `tops` [B, L, H, shares, 2]: weighted
-// values before division, largest unscaled score and sum of weights.
+// values before division, largest unscaled score and sum of weights. Whoever has the new positions in its share stores them
+// first; where a kv head has several sixteens of rows, each stores the same. Tables of angles [positions, d / 2] turn queries and keys
+// on the way: a sequence continues at its length.
 extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
-    cached_split(const Address* table, int table_stride, const bf16* q, float* values, float* tops, int queries, int heads, int group,
-                 int layer, float scale) {
-    await_previous();
+    cached_split(const Address* table, int table_stride, const bf16* q, const bf16* k, const bf16* v, const float* cosines,
+                 const float* sines, float* values, float* tops, int queries, int heads, int group, int layer, float scale) {
+    // The table is not a kernel's work, and behind a kernel that stores keys and values there always comes one that does not
+    // (cached_combine, an attention): both are there, but for the new positions.
+    read_early();
     GAR_DYNAMIC_SHARED(memory);
-    constexpr int THREADS = GAR_WARPS * WARP, STAGE = 2 * GAR_KEYS * PITCH;
+    constexpr int THREADS = GAR_WARPS * WARP, STAGE = 2 * GAR_KEYS * PITCH, VECTORS = GAR_HEAD_DIM / 8;
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     int kv_heads = heads / group, kv_head = blockIdx.y % kv_heads, first_row = blockIdx.y / kv_heads * 16;
     int rows = min(queries * group - first_row, 16);
@@ -88,13 +121,6 @@ extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
     int end = min((int)(blockIdx.x + 1) * share, count);
     bf16* q_rows = (bf16*)memory;
     bf16* stages = q_rows + 16 * PITCH + warp * 2 * STAGE;
-    for (int at = threadIdx.x; at < 16 * CHUNKS; at += THREADS) {
-        int row = at / CHUNKS, chunk = at % CHUNKS;
-        bool inside = row < rows && chunk * 8 < GAR_HEAD_DIM;
-        const bf16* from = inside ? q + flat_row(first_row + row, queries, heads, group, kv_head) * GAR_HEAD_DIM + chunk * 8 : q;
-        cp_async_16(q_rows + row * PITCH + chunk * 8, from, inside ? 16 : 0);
-    }
-    cp_async_commit();
     auto load = [&](int tile, int stage) {
         if (tile < end) {
             bf16* to = stages + stage * STAGE;
@@ -104,9 +130,33 @@ extern "C" __global__ void __launch_bounds__(GAR_WARPS * WARP, 2)
         cp_async_commit();
     };
     int tile = blockIdx.x * share + warp;
-    load(tile, 0);
-    cp_async_wait<1>();
-    __syncthreads(); // q has landed.
+    bool is_old = (tile + 1) * GAR_KEYS <= length;
+    if (is_old) load(tile, 0);
+    await_previous();
+    // New positions of this share, from the first.
+    int fresh = max(length, (int)blockIdx.x * share * GAR_KEYS), stored = min(total, end * GAR_KEYS) - fresh;
+    Pages<bf16> pages(sequence, layer, kv_heads, kv_head);
+    Angles angles = {cosines, sines};
+    int chunks = angles.chunks() + VECTORS; // of a key and of a value
+    for (int at = threadIdx.x; at < stored * chunks; at += THREADS) {
+        int position = fresh + at / chunks, chunk = at % chunks;
+        size_t from = (((size_t)blockIdx.z * queries + position - length) * kv_heads + kv_head) * GAR_HEAD_DIM;
+        if (chunk < VECTORS) copy_chunk(v + from, pages.row(position, pages.values_at), chunk, {});
+        else copy_chunk(k + from, pages.row(position, pages.keys_at), chunk - VECTORS, angles.at(position));
+    }
+    if (stored > 0) __syncthreads(); // They are there for all warps of this block.
+    if (!is_old) load(tile, 0);
+    for (int at = threadIdx.x; at < 16 * CHUNKS; at += THREADS) {
+        int row = at / CHUNKS, chunk = at % CHUNKS;
+        bf16* to = q_rows + row * PITCH;
+        if (row >= rows || chunk >= VECTORS) {
+            store16(to + chunk * 8, make_uint4(0, 0, 0, 0));
+        } else if (chunk < angles.chunks()) {
+            const bf16* head = q + flat_row(first_row + row, queries, heads, group, kv_head) * GAR_HEAD_DIM;
+            copy_chunk(head, to, chunk, angles.at(length + (first_row + row) / group));
+        }
+    }
+    __syncthreads(); // q is there.
     Rows<1> mine;
     mine.clear();
     for (int stage = 0; tile < end; tile += GAR_WARPS, stage ^= 1) {

@@ -3,16 +3,16 @@
 //! Whatever changes from token to token, lengths and addresses of pages, goes to the device as values; grids, shapes and
 //! scalars stay the same until the table or the number of shares doubles, so that a decoder's steps repeat.
 use super::{
-    Argument, Cuda, Kernel, Launch, Source,
+    Argument, Cuda, Kernel, Launch, Pointer, Source,
     attention::FlashTile,
     heads::{HEAD_DIMS, base_two, check_head, is_head},
     hopper::{self, HopperTile},
     kv_cache::{CudaCache, PAGE},
-    launch::{WARP, int},
+    launch::{WARP, int, is_aligned},
 };
 use crate::{
     DType, Error, Result, Tensor,
-    ops::{CacheSpec, CachedAttention, CachedAttentionDims, KvCache},
+    ops::{CacheSpec, CachedAttention, CachedAttentionDims, KvCache, Pairing, RotaryDims, Rotation},
 };
 
 const OP: &str = "cached_attention";
@@ -41,6 +41,60 @@ impl CachedAttention for Cuda {
         q: &Tensor,
         k: &Tensor,
         v: &Tensor,
+        caches: &mut [&mut dyn KvCache],
+        layer: usize,
+        scale: f32,
+    ) -> Result<Tensor> {
+        self.attend_turned([q, k, v], None, caches, layer, scale)
+    }
+
+    /// Few queries are turned by the kernel that reads them.
+    fn attend_rotated(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        rotation: Rotation<'_>,
+        caches: &mut [&mut dyn KvCache],
+        layer: usize,
+        scale: f32,
+    ) -> Result<Tensor> {
+        match self.angles(q, k, &rotation, caches)? {
+            None => self.attend(&rotation.apply(q)?, &rotation.apply(k)?, v, caches, layer, scale),
+            angles => self.attend_turned([q, k, v], angles, caches, layer, scale),
+        }
+    }
+}
+
+/// Cosines and sines.
+type Angles = [Pointer; 2];
+
+impl Cuda {
+    /// The tables of a rotation that `cached_split` can do: this table's, of few rows of bf16 that continue their caches.
+    fn angles(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        Rotation { rotary, spec }: &Rotation<'_>,
+        caches: &[&mut dyn KvCache],
+    ) -> Result<Option<Angles>> {
+        let RotaryDims { len, head_dim, .. } = spec.check(q)?;
+        spec.check(k)?;
+        let continues = spec.start.iter().copied().eq(caches.iter().map(|cache| cache.len()));
+        let halves = spec.pairing == Pairing::HalfSplit && head_dim.is_multiple_of(16);
+        if !self.is_own(*rotary) || !continues || !halves || len > FEW || q.dtype() != DType::BF16 {
+            return Ok(None);
+        }
+        let cos = self.operand(OP, "cos", spec.cos, DType::F32)?;
+        let sin = self.operand(OP, "sin", spec.sin, DType::F32)?;
+        Ok((is_aligned(cos) && is_aligned(sin)).then_some([cos, sin]))
+    }
+
+    /// `angles` turn queries and keys; then there are few of both.
+    fn attend_turned(
+        &self,
+        [q, k, v]: [&Tensor; 3],
+        angles: Option<Angles>,
         caches: &mut [&mut dyn KvCache],
         layer: usize,
         scale: f32,
@@ -77,11 +131,14 @@ impl CachedAttention for Cuda {
         let step = Step::new(dims, &own, layer, base_two);
         // Held until everything that reads it is launched.
         let (_held, table) = self.device.values(&step.table(&own))?;
-        step.append(self, dtype, table, [k_at.into(), v_at.into()])?;
-        let (q_at, to) = (q_at.into(), to.into());
+        let [q_at, k_at, v_at, to]: [Argument; 4] = [q_at, k_at, v_at, to].map(Into::into);
+        if !plain && dims.queries <= FEW {
+            step.split(self, table, [q_at, k_at, v_at], angles, to)?;
+            return Ok(out);
+        }
+        step.append(self, dtype, table, [k_at, v_at])?;
         match plain {
             true => step.plain(self, dtype, table, [q_at, to])?,
-            false if dims.queries <= FEW => step.split(self, table, [q_at, to])?,
             false => step.flash(self, table, [q_at, to])?,
         }
         Ok(out)
@@ -156,7 +213,14 @@ impl Step {
         cuda.runtime().launch(&flash(chosen, head_dim), launch, &arguments)
     }
 
-    fn split(&self, cuda: &Cuda, table: Argument, [q, out]: [Argument; 2]) -> Result<()> {
+    fn split(
+        &self,
+        cuda: &Cuda,
+        table: Argument,
+        qkv: [Argument; 3],
+        angles: Option<Angles>,
+        out: Argument,
+    ) -> Result<()> {
         let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = self.dims;
         let tile = SplitTile::of(head_dim);
         let groups = kv_heads * (queries * (heads / kv_heads)).div_ceil(SPLIT_ROWS);
@@ -165,8 +229,10 @@ impl Step {
         let (_values, values) = cuda.device.empty(&[rows, shares, head_dim], DType::F32)?;
         let (_tops, tops) = cuda.device.empty(&[rows, shares, 2], DType::F32)?;
         let [values, tops]: [Argument; 2] = [values.into(), tops.into()];
-        let extents = [queries, heads, heads / kv_heads, self.layer];
-        let mut arguments = self.arguments(table, &[q, values, tops], &extents)?;
+        let mut pointers = qkv.to_vec();
+        pointers.extend(angles.map_or([Argument::Pointer(0); 2], |angles| angles.map(Into::into)));
+        pointers.extend([values, tops]);
+        let mut arguments = self.arguments(table, &pointers, &[queries, heads, heads / kv_heads, self.layer])?;
         arguments.push(self.scale);
         let extent = |n: usize| u32::try_from(n).map_err(|_| Error::value(OP, "q", format!("at most {}", u32::MAX), n));
         let launch = Launch {

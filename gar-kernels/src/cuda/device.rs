@@ -56,8 +56,8 @@ impl CudaDevice {
         accepted: &[DType],
         names: &'static str,
     ) -> Result<Pointer> {
-        let (storage, offset) = tensor.storage();
-        let buffer = storage.as_any().downcast_ref::<Buffer>().filter(|_| tensor.device() == self.runtime.name());
+        let (_, offset) = tensor.storage();
+        let buffer = buffer(tensor).filter(|_| tensor.device() == self.runtime.name());
         let buffer = buffer.ok_or_else(|| Error::Device {
             op,
             what,
@@ -100,6 +100,9 @@ impl Device for CudaDevice {
         }
         let (tensor, pointer) = self.empty(host.shape(), host.dtype())?;
         self.runtime.write(pointer, bytes_of(host)?)?;
+        if let Some(buffer) = buffer(&tensor) {
+            buffer.set_uploaded();
+        }
         Ok(tensor)
     }
 
@@ -132,6 +135,16 @@ impl Device for CudaDevice {
     fn repeat(&self, key: u64, work: &mut (dyn FnMut() + Send)) -> Result<()> {
         self.runtime.repeat(key, work)
     }
+}
+
+/// Where a tensor lies, if that is on a device like this.
+fn buffer(tensor: &Tensor) -> Option<&Buffer> {
+    tensor.storage().0.as_any().downcast_ref()
+}
+
+/// Whether a tensor came from the host as it is: no kernel that is on its way writes it.
+pub(super) fn is_uploaded(tensor: &Tensor) -> bool {
+    buffer(tensor).is_some_and(Buffer::is_uploaded)
 }
 
 /// The bytes of a host tensor.

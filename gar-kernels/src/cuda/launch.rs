@@ -1,4 +1,6 @@
 //! What the wrappers of operations share: element types, arguments, launches whose blocks stand in one line.
+use std::any::Any;
+
 use super::{Argument, Cuda, Kernel, Launch, Pointer, Source};
 use crate::{DType, Error, Result, Tensor, tensor::dtype_name};
 
@@ -54,6 +56,12 @@ pub(super) fn int(op: &'static str, what: &'static str, extent: usize) -> Result
 }
 
 impl Cuda {
+    /// Whether another operation is one of a table like this, on the same device.
+    pub(super) fn is_own(&self, operation: &dyn Any) -> bool {
+        let other = operation.downcast_ref::<Self>();
+        !self.plain && other.is_some_and(|other| !other.plain && std::ptr::addr_eq(other.runtime(), self.runtime()))
+    }
+
     /// Where an activation starts: f32 or bf16.
     pub(super) fn activation(&self, op: &'static str, what: &'static str, tensor: &Tensor) -> Result<Pointer> {
         self.device.pointer(op, what, tensor, ACTIVATIONS, "f32 or bf16")
@@ -121,6 +129,18 @@ impl Cuda {
         threads: u32,
         arguments: &[Argument],
     ) -> Result<()> {
+        self.launch_line(kernel, blocks, threads, 0, arguments)
+    }
+
+    /// The same with dynamic shared memory.
+    pub(super) fn launch_line(
+        &self,
+        kernel: &Kernel,
+        blocks: usize,
+        threads: u32,
+        shared_bytes: u32,
+        arguments: &[Argument],
+    ) -> Result<()> {
         let most = i32::MAX as u32;
         let blocks = u32::try_from(blocks).ok().filter(|&b| b <= most);
         let blocks =
@@ -128,6 +148,6 @@ impl Cuda {
         if blocks == 0 {
             return Ok(());
         }
-        self.runtime().launch(kernel, Launch { grid: [blocks, 1, 1], threads, shared_bytes: 0 }, arguments)
+        self.runtime().launch(kernel, Launch { grid: [blocks, 1, 1], threads, shared_bytes }, arguments)
     }
 }

@@ -13,6 +13,11 @@
 //    that stay for several sixteens (22 to 24 µs); eight rows a block gave 20.
 // v4 16 warps a block instead of 8 where blocks are no more than multiprocessors: 3.83 µs for 8 MB, 10.7 for 33 MB. With more blocks
 //    8 are better: gate and up take 24 µs with 16.
+// v5 what stands around a product in a decoder's layer: RMS norm of the rows, SwiGLU. Norm, queries, keys and values 5.3 µs (apart
+//    7.0), norm, gate, up and SwiGLU 20.0 (23.1). Rows normalised by each warp as it reads them, without shared memory, took 21.0.
+//    The first weights are asked for while the kernel before ends. A decode step of GAR-1B with all this, and attention that turns and
+//    stores (cached_attention.cu), takes 0.88 to 0.92 of its time. Without gain: 8 chunks ahead (the head 148 µs instead of 121), 2 ahead.
+// v6 registers for three blocks of 8 warps on a multiprocessor, not two: a step takes 2 to 4 % less.
 // Many rows go to cuBLASLt where there is one; epilogue_plain and epilogue_8 then do what it does not. On an H200, 17 425 rows:
 //    GELU of 4096 columns 99 µs (112 with erff), 2.9 TB/s; scale and residual of 1024 columns 30 µs, 3.6 TB/s.
 #include "mma.cuh"
@@ -43,7 +48,8 @@ extern "C" __global__ void matmul_plain(const GAR_T* x, const void* w, int w_typ
 
 #ifdef GAR_TILES
 // Sixteen bytes, or zeros: a predicate and no branch, so that many loads are on their way at once. Weights are read once and
-// need not stay in L1.
+// need not stay in L1. Not through the read-only path (`.nc`): what this kernel reads may be written while it already runs and
+// waits, and such loads may be moved in front of the waiting.
 __device__ inline uint4 load16_if(bool wanted, const void* p, bool once) {
 #ifdef GAR_EMULATOR
     return wanted ? load16(p) : make_uint4(0, 0, 0, 0);
@@ -51,14 +57,16 @@ __device__ inline uint4 load16_if(bool wanted, const void* p, bool once) {
     uint4 v;
     if (once) {
         asm volatile("{.reg .pred p; setp.ne.s32 p, %5, 0; mov.b32 %0, 0; mov.b32 %1, 0; mov.b32 %2, 0; mov.b32 %3, 0;"
-                     "@p ld.global.nc.L1::no_allocate.v4.b32 {%0, %1, %2, %3}, [%4];}"
+                     "@p ld.global.L1::no_allocate.v4.b32 {%0, %1, %2, %3}, [%4];}"
                      : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
-                     : "l"(p), "r"((int)wanted));
+                     : "l"(p), "r"((int)wanted)
+                     : "memory");
     } else {
         asm volatile("{.reg .pred p; setp.ne.s32 p, %5, 0; mov.b32 %0, 0; mov.b32 %1, 0; mov.b32 %2, 0; mov.b32 %3, 0;"
-                     "@p ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];}"
+                     "@p ld.global.v4.b32 {%0, %1, %2, %3}, [%4];}"
                      : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
-                     : "l"(p), "r"((int)wanted));
+                     : "l"(p), "r"((int)wanted)
+                     : "memory");
     }
     return v;
 #endif
@@ -68,6 +76,7 @@ constexpr int ROWS = 16;  // of w, in a block
 constexpr int CHUNK = 32; // entries of k that a warp multiplies at once: 8 for each of the four lanes of a row
 constexpr int WARPS = GAR_WARPS; // in a block
 constexpr int AHEAD = 4;  // chunks that a warp asks for before it multiplies the first
+constexpr int AT_ONCE = GAR_TILES == 1 ? 24 : 16; // warps on a multiprocessor that registers are divided among, at least
 
 // A weight w [n, k] and what follows its product; n is 0 for none.
 struct Part {
@@ -84,11 +93,18 @@ struct Part {
 
 // Grid: sixteens of rows of the first weight, then of the second, then of the third. k is a multiple of 8, m at most
 // 8 · GAR_TILES.
-extern "C" __global__ void __launch_bounds__(WARPS* WARP, 16 / WARPS)
-    matmul_few(const bf16* x, int m, int k, GAR_PART(0), GAR_PART(1), GAR_PART(2)) {
-    int block = blockIdx.x;
+//
+// norm [k], where there is one: the rows of x count as norm ⊙ x / √(mean(x²) + eps). norm ⊙ x is rounded and kept in dynamic
+// shared memory, m rows of k + 8; the root is a factor of the whole sum.
+// gated: the first two weights are gate and up of a SwiGLU, of n0 rows both, and y0 is the result. A block takes eight rows of
+// each, as the halves of its sixteen.
+// early: the kernel before this one does not write the weights, so that the first of them can be asked for while it ends.
+extern "C" __global__ void __launch_bounds__(WARPS* WARP, AT_ONCE / WARPS)
+    matmul_few(const bf16* x, int m, int k, const bf16* norm, float eps, int gated, int early, GAR_PART(0), GAR_PART(1),
+               GAR_PART(2)) {
+    int block = blockIdx.x, width = gated ? ROWS / 2 : ROWS;
     Part part = GAR_PART_OF(0);
-    if (block >= (n0 + ROWS - 1) / ROWS) {
+    if (block >= (n0 + width - 1) / width) {
         block -= (n0 + ROWS - 1) / ROWS;
         part = GAR_PART_OF(1);
         if (block >= (n1 + ROWS - 1) / ROWS) {
@@ -96,32 +112,68 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, 16 / WARPS)
             part = GAR_PART_OF(2);
         }
     }
-    int first = block * ROWS, n = part.n;
-    await_previous();
-    __shared__ float partial[WARPS][8 * GAR_TILES][ROWS + 1];
+    int first = block * width, n = part.n;
+    GAR_DYNAMIC_SHARED(memory);
+    __shared__ float partial[WARPS][8 * GAR_TILES][ROWS + 1], squares[WARPS][8 * GAR_TILES];
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, group = lane / 4, quarter = lane % 4;
     // Rows beyond the last repeat it; nothing is stored of them.
     const bf16* upper = part.w + (size_t)min(first + group, n - 1) * k;
-    const bf16* lower = part.w + (size_t)min(first + group + 8, n - 1) * k;
-    float sum[GAR_TILES][4] = {};
-    for (int start = warp * CHUNK; start < k; start += AHEAD * WARPS * CHUNK) {
-        uint4 high[AHEAD], low[AHEAD];
+    const bf16* lower = gated ? w1 + (size_t)min(first + group, n - 1) * k : part.w + (size_t)min(first + group + 8, n - 1) * k;
+    uint4 high[AHEAD], low[AHEAD];
+    auto ask = [&](int start) {
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
             int at = start + i * WARPS * CHUNK + quarter * 8;
             high[i] = load16_if(at < k, upper + at, true);
             low[i] = load16_if(at < k, lower + at, true);
         }
+    };
+    if (early) read_early();
+    else await_previous();
+    ask(warp * CHUNK);
+    if (early) await_previous();
+
+    bf16* normed = (bf16*)memory;
+    int pitch = k + 8; // so that a column of rows lies in different banks
+    if (norm) {
+        for (int row = 0; row < m; ++row) {
+            float sum = 0.0f;
+            for (int at = threadIdx.x * 8; at < k; at += WARPS * WARP * 8) {
+                float value[8], factor[8];
+                load8(x + (size_t)row * k + at, value);
+                load8(norm + at, factor);
+#pragma unroll
+                for (int j = 0; j < 8; ++j) sum += value[j] * value[j], value[j] *= factor[j];
+                store8(normed + row * pitch + at, value);
+            }
+            sum = warp_sum(sum);
+            if (lane == 0) squares[warp][row] = sum;
+        }
+        __syncthreads(); // All rows are there.
+    }
+
+    float sum[GAR_TILES][4] = {};
+    for (int start = warp * CHUNK; start < k; start += AHEAD * WARPS * CHUNK) {
+        if (start != warp * CHUNK) ask(start);
+        uint4 rows[AHEAD][GAR_TILES];
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
             int at = start + i * WARPS * CHUNK + quarter * 8;
+#pragma unroll
+            for (int t = 0; t < GAR_TILES; ++t) {
+                int row = t * 8 + group;
+                bool inside = at < k && row < m;
+                if (norm) rows[i][t] = inside ? load16(normed + row * pitch + at) : make_uint4(0, 0, 0, 0);
+                else rows[i][t] = load16_if(inside, x + (size_t)row * k + at, false);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) {
             unsigned left[4] = {high[i].x, low[i].x, high[i].y, low[i].y};
             unsigned right[4] = {high[i].z, low[i].z, high[i].w, low[i].w};
 #pragma unroll
             for (int t = 0; t < GAR_TILES; ++t) {
-                int row = t * 8 + group;
-                uint4 v = load16_if(at < k && row < m, x + (size_t)row * k + at, false);
-                unsigned even[2] = {v.x, v.y}, odd[2] = {v.z, v.w};
+                unsigned even[2] = {rows[i][t].x, rows[i][t].y}, odd[2] = {rows[i][t].z, rows[i][t].w};
                 mma_bf16(sum[t], left, even);
                 mma_bf16(sum[t], right, odd);
             }
@@ -131,16 +183,27 @@ extern "C" __global__ void __launch_bounds__(WARPS* WARP, 16 / WARPS)
     for (int t = 0; t < GAR_TILES; ++t) {
         for (int i = 0; i < 4; ++i) partial[warp][t * 8 + quarter * 2 + i % 2][group + i / 2 * 8] = sum[t][i];
     }
-    __syncthreads();
-    for (int i = threadIdx.x; i < m * ROWS; i += WARPS * WARP) {
-        int row = i / ROWS, column = first + i % ROWS;
+    __syncthreads(); // All warps' sums are there.
+    for (int i = threadIdx.x; i < m * width; i += WARPS * WARP) {
+        int row = i / width, at_row = i % width, column = first + at_row;
         if (column >= n) continue;
-        float total = 0.0f;
-        for (int j = 0; j < WARPS; ++j) total += partial[j][row][i % ROWS];
+        float total = 0.0f, other = 0.0f, factor = 0.0f;
+        for (int j = 0; j < WARPS; ++j) {
+            total += partial[j][row][at_row];
+            if (gated) other += partial[j][row][at_row + ROWS / 2];
+            if (norm) factor += squares[j][row];
+        }
+        factor = norm ? rsqrtf(factor / k + eps) : 1.0f;
         size_t at = (size_t)row * n + column;
-        part.y[at] = from_float<bf16>(finish(total, part.bias ? to_float(part.bias[column]) : 0.0f, part.activation,
-                                             part.scale ? to_float(part.scale[column]) : 1.0f,
-                                             part.residual ? to_float(part.residual[at]) : 0.0f));
+        float bias = part.bias ? to_float(part.bias[column]) : 0.0f;
+        if (gated) {
+            float up = other * factor + (bias1 ? to_float(bias1[column]) : 0.0f);
+            y0[at] = from_float<bf16>(silu(total * factor + bias) * up);
+        } else {
+            part.y[at] = from_float<bf16>(finish(total * factor, bias, part.activation,
+                                                 part.scale ? to_float(part.scale[column]) : 1.0f,
+                                                 part.residual ? to_float(part.residual[at]) : 0.0f));
+        }
     }
 }
 #endif

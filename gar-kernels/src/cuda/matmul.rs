@@ -1,11 +1,13 @@
-//! Matrix product on CUDA: few rows by an own kernel, many by the runtime's matrix library.
+//! Matrix product on CUDA: few rows by an own kernel, with what stands before and behind it in a decoder; many by the runtime's
+//! matrix library.
 use super::{
     Argument, Blas, Cuda, Kernel, Pointer, Product, Source,
+    device::is_uploaded,
     launch::{Parameter, WARP, int, is_aligned, typed, typed_all},
 };
 use crate::{
     DType, Result, Tensor,
-    ops::{Activation, Epilogue, MatMul, MatMulDims, Projection},
+    ops::{Activation, Epilogue, MatMul, MatMulDims, NormKind, Normalization, Pointwise, Projection},
 };
 
 const OP: &str = "matmul";
@@ -13,7 +15,7 @@ const OP: &str = "matmul";
 const FEW_ROWS: usize = 16;
 /// Most weights that `matmul_few` takes at once.
 const FEW_WEIGHTS: usize = 3;
-/// Rows of w that one block of `matmul_few` takes.
+/// Rows of weights that one block of `matmul_few` takes.
 const FEW_COLUMNS: usize = 16;
 /// Warps of its blocks where there are many, and where multiprocessors have one each.
 const FEW_WARPS: [usize; 2] = [8, 16];
@@ -31,17 +33,34 @@ fn few(tiles: usize, warps: usize) -> Kernel {
     kernel
 }
 
+/// Most bytes of normalised rows that `matmul_few` keeps: two blocks of them fit on a multiprocessor.
+const MOST_NORMED: usize = 96 << 10;
+
+/// Bytes that `matmul_few` keeps normalised rows in.
+fn normed_bytes(m: usize, k: usize) -> usize {
+    m * (k + 8) * DType::BF16.size()
+}
+
 /// Addresses of one product.
 #[derive(Clone, Copy)]
 struct Operands {
     dims: MatMulDims,
     x: Pointer,
     w: Parameter,
+    /// Whether no kernel writes the weight.
+    is_uploaded: bool,
     bias: Option<Parameter>,
     activation: Argument,
     scale: Option<Parameter>,
     residual: Option<Pointer>,
     y: Pointer,
+}
+
+/// An RMS norm of few rows as their product does it.
+#[derive(Clone, Copy)]
+struct RmsNorm {
+    weight: Pointer,
+    eps: f32,
 }
 
 impl MatMul for Cuda {
@@ -56,6 +75,49 @@ impl MatMul for Cuda {
     /// Up to three weights in one launch, where there are few rows. In what order a sum is taken depends on how many rows all of
     /// them have, so that its last bit may be another than alone.
     fn matmuls(&self, x: &Tensor, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
+        self.products(x, None, projections)
+    }
+
+    /// Few rows are normalised by their product.
+    fn matmuls_normalized(
+        &self,
+        x: &Tensor,
+        normalization: Normalization<'_>,
+        projections: &[Projection<'_>],
+    ) -> Result<Vec<Tensor>> {
+        match self.rms_norm(x, &normalization, projections)? {
+            None => self.products(&normalization.apply(x)?, None, projections),
+            norm => self.products(x, norm, projections),
+        }
+    }
+
+    /// Few rows take one launch.
+    fn swiglu_normalized(
+        &self,
+        x: &Tensor,
+        normalization: Normalization<'_>,
+        [gate, up]: [Projection<'_>; 2],
+        pointwise: &(dyn Pointwise + 'static),
+    ) -> Result<Tensor> {
+        let plain =
+            |e: &Epilogue<'_>| e.activation == Activation::Identity && e.scale.is_none() && e.residual.is_none();
+        let fits =
+            gate.w.shape() == up.w.shape() && plain(&gate.epilogue) && plain(&up.epilogue) && self.is_own(pointwise);
+        let norm = self.rms_norm(x, &normalization, &[gate, up])?.filter(|_| fits && !gate.w.is_empty());
+        if norm.is_none() {
+            let [gate, up] = (self as &dyn MatMul).matmuls_normalized_of(x, normalization, [gate, up])?;
+            return pointwise.swiglu(&gate, &up);
+        }
+        let (y, gate) = self.operands(x, gate)?;
+        let up = Operands { y: gate.y, ..self.addresses(x, up)?.0 };
+        self.by_few_rows(&[gate, up], norm, true)?;
+        Ok(y)
+    }
+}
+
+impl Cuda {
+    /// Products of the same rows, which count as normalised by `norm` where there is one; then all of them are few.
+    fn products(&self, x: &Tensor, norm: Option<RmsNorm>, projections: &[Projection<'_>]) -> Result<Vec<Tensor>> {
         let mut results = Vec::with_capacity(projections.len());
         for some in projections.chunks(FEW_WEIGHTS) {
             let mut all = Vec::with_capacity(some.len());
@@ -65,7 +127,7 @@ impl MatMul for Cuda {
                 all.push(operands);
             }
             if all.iter().all(|operands| self.has_few_rows(operands, x.dtype())) {
-                self.by_few_rows(&all)?;
+                self.by_few_rows(&all, norm, false)?;
                 continue;
             }
             for (operands, projection) in all.iter().zip(some) {
@@ -74,15 +136,36 @@ impl MatMul for Cuda {
         }
         Ok(results)
     }
-}
 
-impl Cuda {
+    /// The norm, where it is this table's, and `matmul_few` takes every product of the rows.
+    fn rms_norm(
+        &self,
+        x: &Tensor,
+        Normalization { norm, spec }: &Normalization<'_>,
+        projections: &[Projection<'_>],
+    ) -> Result<Option<RmsNorm>> {
+        if !self.is_own(*norm) || spec.kind != NormKind::Rms || spec.bias.is_some() || x.dtype() != DType::BF16 {
+            return Ok(None);
+        }
+        let (rows, width) = spec.check(x)?;
+        if normed_bytes(rows, width) > MOST_NORMED {
+            return Ok(None);
+        }
+        let weight = self.parameter(OP, "weight", spec.weight, DType::BF16)?.pointer;
+        for projection in projections {
+            if !self.has_few_rows(&self.addresses(x, *projection)?.0, x.dtype()) {
+                return Ok(None);
+            }
+        }
+        Ok(is_aligned(weight).then_some(RmsNorm { weight, eps: spec.eps }))
+    }
+
     /// One product, by the kernel or the library that is best at it.
     fn multiply(&self, o: &Operands, epilogue: &Epilogue<'_>, dtype: DType) -> Result<()> {
         match self.runtime().blas() {
             _ if o.dims.m * o.dims.n == 0 => Ok(()),
             _ if self.plain || dtype == DType::F32 => self.by_entries(o, dtype),
-            _ if self.has_few_rows(o, dtype) => self.by_few_rows(&[*o]),
+            _ if self.has_few_rows(o, dtype) => self.by_few_rows(&[*o], None, false),
             Some(blas) if o.dims.k > 0 => self.by_library(blas, o, epilogue),
             _ => self.by_entries(o, dtype),
         }
@@ -96,17 +179,28 @@ impl Cuda {
     }
 
     /// Checks a product, and takes memory for its result.
-    fn operands(&self, x: &Tensor, Projection { w, epilogue }: Projection<'_>) -> Result<(Tensor, Operands)> {
+    fn operands(&self, x: &Tensor, projection: Projection<'_>) -> Result<(Tensor, Operands)> {
+        let (operands, shape) = self.addresses(x, projection)?;
+        let (tensor, y) = self.device.empty(&shape, x.dtype())?;
+        Ok((tensor, Operands { y, ..operands }))
+    }
+
+    /// Checks a product; also gives the shape of its result, for which there is no memory yet.
+    fn addresses(&self, x: &Tensor, Projection { w, epilogue }: Projection<'_>) -> Result<(Operands, Vec<usize>)> {
         let (dims, shape) = MatMulDims::check(x, w, &epilogue)?;
         let dtype = x.dtype();
-        let from = self.activation(OP, "x", x)?;
-        let weight = self.parameter(OP, "w", w, dtype)?;
-        let bias = epilogue.bias.map(|b| self.parameter(OP, "bias", b, dtype)).transpose()?;
-        let scale = epilogue.scale.map(|s| self.parameter(OP, "scale", s, dtype)).transpose()?;
-        let residual = self.optional(OP, "residual", epilogue.residual, dtype)?;
-        let activation = Argument::I32((epilogue.activation == Activation::Gelu).into());
-        let (y, to) = self.device.empty(&shape, dtype)?;
-        Ok((y, Operands { dims, x: from, w: weight, bias, activation, scale, residual, y: to }))
+        let operands = Operands {
+            dims,
+            x: self.activation(OP, "x", x)?,
+            w: self.parameter(OP, "w", w, dtype)?,
+            is_uploaded: is_uploaded(w),
+            bias: epilogue.bias.map(|b| self.parameter(OP, "bias", b, dtype)).transpose()?,
+            activation: Argument::I32((epilogue.activation == Activation::Gelu).into()),
+            scale: epilogue.scale.map(|s| self.parameter(OP, "scale", s, dtype)).transpose()?,
+            residual: self.optional(OP, "residual", epilogue.residual, dtype)?,
+            y: Pointer(0),
+        };
+        Ok((operands, shape))
     }
 
     fn by_entries(&self, o: &Operands, dtype: DType) -> Result<()> {
@@ -120,16 +214,23 @@ impl Cuda {
         self.launch_items(&typed(&SOURCE, "matmul_plain", dtype), items, &arguments)
     }
 
-    /// At least one product, at most [`FEW_WEIGHTS`], all of the same rows.
-    fn by_few_rows(&self, all: &[Operands]) -> Result<()> {
+    /// At least one product, at most [`FEW_WEIGHTS`], all of the same rows, which count as normalised where there is a norm.
+    /// `gated`: gate and up of a SwiGLU, whose result goes where gate's would.
+    fn by_few_rows(&self, all: &[Operands], norm: Option<RmsNorm>, gated: bool) -> Result<()> {
         let Some(Operands { dims: MatMulDims { m, k, .. }, x, .. }) = all.first() else { return Ok(()) };
         let mut arguments = vec![(*x).into(), int(OP, "x", *m)?, int(OP, "w", *k)?];
+        arguments.push(norm.map(|norm| norm.weight).into());
+        arguments.extend([Argument::F32(norm.map_or(0.0, |norm| norm.eps)), Argument::I32(gated.into())]);
+        arguments.push(Argument::I32(all.iter().all(|o| o.is_uploaded).into()));
         let mut blocks = 0;
         for o in all {
             let [bias, scale] = [o.bias, o.scale].map(|p| p.map(|p| p.pointer).into());
             arguments.extend([o.w.pointer.into(), bias, o.activation, scale, o.residual.into(), o.y.into()]);
             arguments.push(int(OP, "w", o.dims.n)?);
-            blocks += o.dims.n.div_ceil(FEW_COLUMNS);
+            blocks += if gated { 0 } else { o.dims.n.div_ceil(FEW_COLUMNS) };
+        }
+        if gated {
+            blocks = all[0].dims.n.div_ceil(FEW_COLUMNS / 2);
         }
         let (address, number) = (Argument::Pointer(0), Argument::I32(0));
         for _ in all.len()..FEW_WEIGHTS {
@@ -137,7 +238,8 @@ impl Cuda {
         }
         // Rows of x have no say in it: a row's sum has one order whatever other rows there are.
         let warps = FEW_WARPS[usize::from(blocks <= self.runtime().properties().multiprocessors as usize)];
-        self.launch_blocks(&few(m.div_ceil(8), warps), blocks, (warps * WARP) as u32, &arguments)
+        let shared_bytes = if norm.is_some() { normed_bytes(*m, *k) as u32 } else { 0 };
+        self.launch_line(&few(m.div_ceil(8), warps), blocks, (warps * WARP) as u32, shared_bytes, &arguments)
     }
 
     /// The library adds bias and residual where nothing stands between them; else a kernel goes over the result once more.

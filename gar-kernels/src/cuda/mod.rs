@@ -55,6 +55,7 @@ pub const HEADERS: &[(&str, &str)] = &[
     ("mma.cuh", include_str!("include/mma.cuh")),
     ("pages.cuh", include_str!("include/pages.cuh")),
     ("plain.cuh", include_str!("include/plain.cuh")),
+    ("turn.cuh", include_str!("include/turn.cuh")),
     ("values.cuh", include_str!("include/values.cuh")),
     ("wgmma.cuh", include_str!("include/wgmma.cuh")),
 ];

@@ -5,13 +5,8 @@
 //    the tables from L1 and L2 (1025 · 32 angles are 131 kB each): bound by memory.
 // Positions start at start[sequence], read from device memory: a recorded decode step stays the same from token to token.
 // On an H200, 17 · 1024 tokens of 16 heads of 64: 19.3 µs, 3.7 TB/s.
+#include "turn.cuh"
 #include "values.cuh"
-
-__device__ inline void turn(float& a, float& b, float cosine, float sine) {
-    float first = a;
-    a = first * cosine - b * sine;
-    b = b * cosine + first * sine;
-}
 
 // The row of the tables for token `token` of [sequences · len].
 __device__ inline size_t position(const unsigned* start, unsigned token, int len) { return start[token / len] + token % len; }
@@ -29,13 +24,6 @@ extern "C" __global__ void rotary_plain(const GAR_T* x, const float* cosines, co
     float a = to_float(x[first]), b = to_float(x[second]);
     turn(a, b, cosines[angle], sines[angle]);
     y[first] = from_float<GAR_T>(a), y[second] = from_float<GAR_T>(b);
-}
-
-// Four floats of a table.
-__device__ inline void load4(const float* p, float* out) {
-    uint4 raw = load16(p);
-    out[0] = __uint_as_float(raw.x), out[1] = __uint_as_float(raw.y);
-    out[2] = __uint_as_float(raw.z), out[3] = __uint_as_float(raw.w);
 }
 
 // items: vectors of 8 entries; dim is a multiple of 8.
@@ -63,13 +51,8 @@ extern "C" __global__ void rotary_half_split(const GAR_T* x, const float* cosine
     if (item >= items) return;
     unsigned half = dim / 2, vectors = half / 8, head = item / vectors, part = item % vectors;
     size_t angle = position(start, head / heads, len) * half + part * 8, at = (size_t)head * dim + part * 8;
-    float first[8], second[8], cosine[8], sine[8];
-    load8(x + at, first);
-    load8(x + at + half, second);
-    load8(cosines + angle, cosine);
-    load8(sines + angle, sine);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) turn(first[j], second[j], cosine[j], sine[j]);
+    float first[8], second[8];
+    turn_halves(x + at, half, cosines + angle, sines + angle, first, second);
     store8(y + at, first);
     store8(y + at + half, second);
 }

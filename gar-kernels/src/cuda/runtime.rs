@@ -3,7 +3,14 @@
 //! Operations are written against [`Runtime`] alone. Two implement it: the NVIDIA driver (feature `cuda`) and the emulator
 //! (feature `emulator`), which compiles the very same `.cu` files for the host and runs them there. So a wrapper's
 //! arithmetic (grid, tails, arguments) is proven together with its kernel on machines without a GPU.
-use std::{any::Any, fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::{Error, Result, Storage};
 
@@ -248,6 +255,7 @@ pub struct Buffer {
     bytes: usize,
     device: Arc<str>,
     memory: Arc<dyn Memory>,
+    uploaded: AtomicBool,
 }
 
 /// Takes back what was allocated.
@@ -259,12 +267,22 @@ pub trait Memory: Send + Sync {
 impl Buffer {
     /// Memory that `memory` takes back. For runtimes.
     pub fn new(address: u64, bytes: usize, device: Arc<str>, memory: Arc<dyn Memory>) -> Self {
-        Self { address, bytes, device, memory }
+        Self { address, bytes, device, memory, uploaded: AtomicBool::new(false) }
     }
 
     /// Where it starts.
     pub fn pointer(&self) -> Pointer {
         Pointer(self.address)
+    }
+
+    /// Whether what it holds came from the host, and no kernel writes to it.
+    pub(super) fn is_uploaded(&self) -> bool {
+        self.uploaded.load(Ordering::Relaxed)
+    }
+
+    /// Says so.
+    pub(super) fn set_uploaded(&self) {
+        self.uploaded.store(true, Ordering::Relaxed);
     }
 
     /// The device it lies on.

@@ -24,6 +24,7 @@ mod draw;
 mod judge;
 mod matmul;
 mod norm;
+mod normalized;
 mod patch_embed;
 mod pointwise;
 mod pool;
@@ -39,11 +40,12 @@ pub use cached_attention::cached_attention;
 pub use judge::{LawConfig, Violation};
 pub use matmul::matmul;
 pub use norm::norm;
+pub use normalized::normalized;
 pub use patch_embed::patch_embed;
 pub use pointwise::pointwise;
 pub use pool::pool;
 pub use roi_align::roi_align;
-pub use rotary::{attention_rotated, rotary};
+pub use rotary::{attention_rotated, cached_attention_rotated, rotary};
 pub use rows::rows;
 pub use sampling::sample;
 
@@ -58,10 +60,12 @@ pub fn all(kernels: &Kernels, config: &LawConfig) -> Result<(), Vec<Violation>> 
     let verdicts = [
         matmul(&*kernels.matmul, device, config),
         norm(&*kernels.norm, device, config),
+        normalized(&*kernels.matmul, &*kernels.norm, &*kernels.pointwise, device, config),
         rotary(&*kernels.rotary, device, config),
         attention(&*kernels.attention, device, config),
         attention_rotated(&*kernels.attention, &*kernels.rotary, device, config),
         cached_attention(&*kernels.cached_attention, device, config),
+        cached_attention_rotated(&*kernels.cached_attention, &*kernels.rotary, device, config),
         roi_align(&*kernels.roi_align, device, config),
         pool(&*kernels.pool, device, config),
         pointwise(&*kernels.pointwise, device, config),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     DType, Device, Tensor,
-    ops::{Attention, AttentionSpec, Mask, Pairing, Rotary, RotarySpec, Rotation},
+    ops::{Attention, AttentionSpec, CacheSpec, CachedAttention, KvCache, Mask, Pairing, Rotary, RotarySpec, Rotation},
 };
 
 #[derive(Clone, Debug)]
@@ -146,6 +146,72 @@ pub fn attention_rotated(
             op.attention_rotated(&x, &x, &x, Rotation { rotary, spec: turn }, &spec(c, Mask::Full)),
         )
     })
+}
+
+/// Judges [`attend_rotated`](CachedAttention::attend_rotated) of a [`CachedAttention`] with a [`Rotary`]: however a sequence is
+/// cut, and wherever its positions start, it gives what both give one after the other, and refuses what they refuse.
+///
+/// # Errors
+/// The first law that is broken.
+pub fn cached_attention_rotated(
+    op: &dyn CachedAttention,
+    rotary: &(dyn Rotary + 'static),
+    device: &dyn Device,
+    config: &LawConfig,
+) -> Result<(), Violation> {
+    let judge = Judge { op: "attend_rotated", device, config };
+    // Sequences of different lengths, whose new tokens come in parts; positions follow the cache, or lie elsewhere.
+    let parts = proptest::collection::vec(config.extent(20), 1..3);
+    let inputs = (cases(config, 140, 1..3), 1..6_usize, parts, select(vec![0, 0, 5]));
+    judge.law("turning on the way gives what turning before gives", inputs, |(c, group, parts, shift)| {
+        let (batch, [cos, sin]) = (c.start.len(), c.tables(parts.iter().sum::<usize>() + shift));
+        let (cos, sin) = (judge.up_as(&cos, DType::F32)?, judge.up_as(&sin, DType::F32)?);
+        let capacity = c.start.iter().max().unwrap_or(&0) + parts.iter().sum::<usize>();
+        let spec = CacheSpec { layers: 2, kv_heads: c.heads, head_dim: c.dim, capacity };
+        let caches = || (0..batch).map(|_| Ok(op.cache(spec)?)).collect::<Verdict<Vec<_>>>();
+        let (mut turned, mut rotated, mut values) = (caches()?, caches()?, config.values(c.seed));
+        let mut operands = |batch, len| -> Verdict<[Tensor; 3]> {
+            let q: Array4<f64> = values.array((batch, len, c.heads * group, c.dim));
+            let [k, v] = [(); 2].map(|()| -> Array4<f64> { values.array((batch, len, c.heads, c.dim)) });
+            Ok([judge.up(&(q * 4.0))?, judge.up(&k)?, judge.up(&v)?])
+        };
+        for ((a, b), &len) in turned.iter_mut().zip(&mut rotated).zip(&c.start) {
+            let [q, k, v] = operands(1, len)?;
+            for cache in [a, b] {
+                op.attend(&q, &k, &v, &mut [&mut **cache], 1, 0.2)?;
+                cache.advance(len)?;
+            }
+        }
+        for &len in parts {
+            let [q, k, v] = operands(batch, len)?;
+            let start: Vec<usize> = turned.iter().map(|cache| cache.len() + shift).collect();
+            let spec = RotarySpec { cos: &cos, sin: &sin, start: &start, pairing: c.pairing };
+            let rotation = Rotation { rotary, spec };
+            let expected =
+                op.attend(&rotation.apply(&q)?, &rotation.apply(&k)?, &v, &mut borrowed(&mut turned), 1, 0.2)?;
+            judge.same(&expected, &op.attend_rotated(&q, &k, &v, rotation, &mut borrowed(&mut rotated), 1, 0.2)?)?;
+            for cache in turned.iter_mut().chain(&mut rotated) {
+                cache.advance(len)?;
+            }
+        }
+        Ok(())
+    })?;
+    judge.law("positions outside the tables are refused", cases(config, 20, 1..3), |c| {
+        let [cos, sin] = c.tables(0);
+        let positions = cos.nrows();
+        let (cos, sin) = (judge.up_as(&cos, DType::F32)?, judge.up_as(&sin, DType::F32)?);
+        let x = judge.up(&Array4::zeros((1, 1, c.heads, c.dim)))?;
+        let spec = RotarySpec { cos: &cos, sin: &sin, start: &[positions], pairing: c.pairing };
+        let spec_of = CacheSpec { layers: 1, kv_heads: c.heads, head_dim: c.dim, capacity: positions + 1 };
+        let mut cache = op.cache(spec_of)?;
+        cache.advance(positions)?;
+        let found = op.attend_rotated(&x, &x, &x, Rotation { rotary, spec }, &mut [&mut *cache], 0, 1.0);
+        judge.refuses("a start outside", found)
+    })
+}
+
+fn borrowed(caches: &mut [Box<dyn KvCache>]) -> Vec<&mut dyn KvCache> {
+    caches.iter_mut().map(|cache| &mut **cache as &mut dyn KvCache).collect()
 }
 
 /// Up to `longest` tokens of some `heads`.

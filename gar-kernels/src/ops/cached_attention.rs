@@ -1,6 +1,7 @@
 //! Causal attention over a key/value cache: the one thing that is written in place.
 use std::any::Any;
 
+use super::Rotation;
 use crate::{Error, Result, Tensor};
 
 /// Size of a cache.
@@ -139,6 +140,28 @@ pub trait CachedAttention: Send + Sync {
         layer: usize,
         scale: f32,
     ) -> Result<Tensor>;
+
+    /// [`attend`](Self::attend) of `q` [B, L, H, d] and `k` [B, L, G, d] that are turned before, with `v` [B, L, G, d]: the
+    /// numbers that both operations give one after the other, as the default has it. An implementation that knows the rotation
+    /// can turn them as it reads and stores them.
+    ///
+    /// An implementation that passes its attention on to another may leave it at that.
+    ///
+    /// # Errors
+    /// As [`attend`](Self::attend) and [`Rotary::rotary`](super::Rotary::rotary).
+    #[allow(clippy::too_many_arguments)]
+    fn attend_rotated(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        rotation: Rotation<'_>,
+        caches: &mut [&mut dyn KvCache],
+        layer: usize,
+        scale: f32,
+    ) -> Result<Tensor> {
+        self.attend(&rotation.apply(q)?, &rotation.apply(k)?, v, caches, layer, scale)
+    }
 }
 
 /// Extents of one step, checked.

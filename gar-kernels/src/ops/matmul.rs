@@ -1,4 +1,5 @@
 //! Matrix product with a weight stored as a checkpoint stores it, and what follows it.
+use super::{Normalization, Pointwise};
 use crate::{DType, Error, Result, Tensor};
 
 /// Nonlinearity of an [`Epilogue`].
@@ -56,6 +57,41 @@ pub trait MatMul: Send + Sync {
         projections.iter().map(|p| self.matmul(x, p.w, p.epilogue)).collect()
     }
 
+    /// [`matmuls`](Self::matmuls) of rows `x` [.., K] that are normalised before. The default normalises and multiplies; an
+    /// implementation that knows the norm can normalise rows as it reads them, and then rounds in other places.
+    ///
+    /// An implementation that passes its products on to another may leave it at that.
+    ///
+    /// # Errors
+    /// As [`matmul`](Self::matmul) and [`Norm::norm`](super::Norm::norm).
+    fn matmuls_normalized(
+        &self,
+        x: &Tensor,
+        normalization: Normalization<'_>,
+        projections: &[Projection<'_>],
+    ) -> Result<Vec<Tensor>> {
+        self.matmuls(&normalization.apply(x)?, projections)
+    }
+
+    /// `silu(x·gateᵀ) · (x·upᵀ)` of rows `x` [.., K] that are normalised before → [.., N]: the first half of a gated MLP
+    /// (SwiGLU). The default goes one step after the other; an implementation that knows the steps can keep what is between
+    /// them, and then rounds in other places.
+    ///
+    /// An implementation that passes its products on to another may leave it at that.
+    ///
+    /// # Errors
+    /// As [`matmul`](Self::matmul), [`Norm::norm`](super::Norm::norm) and [`Pointwise::swiglu`].
+    fn swiglu_normalized(
+        &self,
+        x: &Tensor,
+        normalization: Normalization<'_>,
+        [gate, up]: [Projection<'_>; 2],
+        pointwise: &(dyn Pointwise + 'static),
+    ) -> Result<Tensor> {
+        let [gate, up] = exactly(self.matmuls_normalized(x, normalization, &[gate, up])?)?;
+        pointwise.swiglu(&gate, &up)
+    }
+
     /// Element type that rows are rounded to before they are multiplied with `w`, if they are. Who makes rows for such products
     /// and for nothing else can make them in that type at once ([`Epilogue::to`], [`NormSpec::to`](super::NormSpec::to)):
     /// results are the same, and less memory is read and written. The default knows of no rounding.
@@ -102,9 +138,26 @@ impl dyn MatMul + '_ {
     /// # Errors
     /// As [`matmul`](MatMul::matmul); [`Error::Value`] where the implementation gives more results or fewer.
     pub fn matmuls_of<const N: usize>(&self, x: &Tensor, projections: [Projection<'_>; N]) -> Result<[Tensor; N]> {
-        let results = self.matmuls(x, &projections)?;
-        results.try_into().map_err(|results: Vec<_>| Error::value("matmuls", "results", N.to_string(), results.len()))
+        exactly(self.matmuls(x, &projections)?)
     }
+
+    /// [`matmuls_normalized`](MatMul::matmuls_normalized) of a number that is known beforehand.
+    ///
+    /// # Errors
+    /// As there, and as [`matmuls_of`](Self::matmuls_of).
+    pub fn matmuls_normalized_of<const N: usize>(
+        &self,
+        x: &Tensor,
+        normalization: Normalization<'_>,
+        projections: [Projection<'_>; N],
+    ) -> Result<[Tensor; N]> {
+        exactly(self.matmuls_normalized(x, normalization, &projections)?)
+    }
+}
+
+/// As many results as were asked for.
+fn exactly<const N: usize>(results: Vec<Tensor>) -> Result<[Tensor; N]> {
+    results.try_into().map_err(|results: Vec<_>| Error::value("matmuls", "results", N.to_string(), results.len()))
 }
 
 /// Extents of a product, checked.

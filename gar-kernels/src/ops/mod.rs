@@ -19,7 +19,7 @@ pub use argmax::ArgMax;
 pub use attention::{Attention, AttentionDims, AttentionSpec, Mask};
 pub use cached_attention::{CacheSpec, CachedAttention, CachedAttentionDims, Filled, KvCache};
 pub use matmul::{Activation, Epilogue, MatMul, MatMulDims, Projection};
-pub use norm::{Norm, NormKind, NormSpec};
+pub use norm::{Norm, NormKind, NormSpec, Normalization};
 pub use patch_embed::{PatchDims, PatchEmbed, PatchSpec};
 pub use pointwise::Pointwise;
 pub use pool::{Pool, PoolDims, PoolSpec};

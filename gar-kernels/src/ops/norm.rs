@@ -1,4 +1,6 @@
 //! Normalisation of rows.
+use std::any::Any;
+
 use crate::{DType, Error, Result, Tensor};
 
 /// Which statistic is divided out.
@@ -28,12 +30,33 @@ pub struct NormSpec<'a> {
 }
 
 /// Normalises each row of a tensor over its last axis.
-pub trait Norm: Send + Sync {
+///
+/// Who computes something else from what is normalised finds out by [`Any`] whether the norm is one it knows.
+pub trait Norm: Any + Send + Sync {
     /// `x` [.., D] → [.., D].
     ///
     /// # Errors
     /// Shapes that do not fit, element types or a device that are not supported.
     fn norm(&self, x: &Tensor, spec: &NormSpec<'_>) -> Result<Tensor>;
+}
+
+/// A [`Norm`] and its parameters.
+#[derive(Clone, Copy)]
+pub struct Normalization<'a> {
+    /// What normalises.
+    pub norm: &'a (dyn Norm + 'static),
+    /// By what.
+    pub spec: NormSpec<'a>,
+}
+
+impl Normalization<'_> {
+    /// `x` [.., D], normalised.
+    ///
+    /// # Errors
+    /// As [`Norm::norm`].
+    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        self.norm.norm(x, &self.spec)
+    }
 }
 
 impl NormSpec<'_> {

@@ -1,8 +1,12 @@
 //! Elementwise operations.
+use std::any::Any;
+
 use crate::{Result, Tensor};
 
 /// Operations on each element alone.
-pub trait Pointwise: Send + Sync {
+///
+/// Who computes something else on the way finds out by [`Any`] whether the operations are ones it knows.
+pub trait Pointwise: Any + Send + Sync {
     /// `a + b`, one shape.
     ///
     /// # Errors

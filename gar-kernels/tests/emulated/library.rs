@@ -1,6 +1,6 @@
-//! An emulator with a matrix library: host loops in the place of cuBLASLt.
+//! An emulator with a matrix library, host loops in the place of cuBLASLt, that tells what was launched last.
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -13,16 +13,22 @@ use gar_kernels::{
 pub(crate) struct WithLibrary {
     inner: Arc<dyn Runtime>,
     calls: AtomicUsize,
+    last: Mutex<Vec<Argument>>,
 }
 
 impl WithLibrary {
     pub(crate) fn new(inner: Arc<dyn Runtime>) -> Self {
-        Self { inner, calls: AtomicUsize::new(0) }
+        Self { inner, calls: AtomicUsize::new(0), last: Mutex::default() }
     }
 
     /// Products so far.
     pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Arguments of the last launch.
+    pub(crate) fn last_arguments(&self) -> Vec<Argument> {
+        self.last.lock().unwrap().clone()
     }
 
     fn values(&self, at: Pointer, len: usize) -> Result<Vec<f32>> {
@@ -78,6 +84,7 @@ impl Runtime for WithLibrary {
     }
 
     fn launch(&self, kernel: &Kernel, launch: Launch, arguments: &[Argument]) -> Result<()> {
+        *self.last.lock().unwrap() = arguments.to_vec();
         self.inner.launch(kernel, launch, arguments)
     }
 

@@ -89,3 +89,49 @@ fn forks_that_share_what_they_write() {
 fn layers_in_one_place() {
     caught!(cached_attention, Plant { copies: true, one_layer: true });
 }
+
+/// Turns keys as if every chunk were the first.
+struct KeysFromZero;
+
+impl CachedAttention for KeysFromZero {
+    fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
+        Cpu::default().cache(spec)
+    }
+
+    fn attend(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        caches: &mut [&mut dyn KvCache],
+        layer: usize,
+        scale: f32,
+    ) -> Result<Tensor> {
+        Cpu::default().attend(q, k, v, caches, layer, scale)
+    }
+
+    fn attend_rotated(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        rotation: Rotation<'_>,
+        caches: &mut [&mut dyn KvCache],
+        layer: usize,
+        scale: f32,
+    ) -> Result<Tensor> {
+        let start = vec![0; caches.len()];
+        let wrong = Rotation { spec: RotarySpec { start: &start, ..rotation.spec }, ..rotation };
+        self.attend(&rotation.apply(q)?, &wrong.apply(k)?, v, caches, layer, scale)
+    }
+}
+
+#[test]
+fn turning_on_the_way_through_a_cache_is_judged() {
+    let judge = |op: &dyn CachedAttention| {
+        let cpu = Cpu::default();
+        laws::cached_attention_rotated(op, &cpu, &cpu, &LawConfig::default())
+    };
+    judge(&Cpu::default()).unwrap();
+    assert!(judge(&KeysFromZero).is_err());
+}

@@ -395,6 +395,53 @@ mod matmul {
         caught!(matmul, Together);
     }
 
+    /// Multiplies rows as they are.
+    struct NormForgotten;
+    impl MatMul for NormForgotten {
+        fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
+            Cpu::default().matmul(x, w, epilogue)
+        }
+
+        fn matmuls_normalized(
+            &self,
+            x: &Tensor,
+            normalization: Normalization<'_>,
+            projections: &[Projection<'_>],
+        ) -> Result<Vec<Tensor>> {
+            normalization.spec.check(x)?;
+            self.matmuls(x, projections)
+        }
+    }
+
+    /// Takes gate for up and up for gate.
+    struct Swapped;
+    impl MatMul for Swapped {
+        fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
+            Cpu::default().matmul(x, w, epilogue)
+        }
+
+        fn swiglu_normalized(
+            &self,
+            x: &Tensor,
+            normalization: Normalization<'_>,
+            [gate, up]: [Projection<'_>; 2],
+            pointwise: &(dyn Pointwise + 'static),
+        ) -> Result<Tensor> {
+            Cpu::default().swiglu_normalized(x, normalization, [up, gate], pointwise)
+        }
+    }
+
+    #[test]
+    fn what_stands_around_a_product_is_judged() {
+        let judge = |op: &dyn MatMul| {
+            let cpu = Cpu::default();
+            laws::normalized(op, &cpu, &cpu, &cpu, &LawConfig::default())
+        };
+        judge(&Cpu::default()).unwrap();
+        assert!(judge(&NormForgotten).is_err());
+        assert!(judge(&Swapped).is_err());
+    }
+
     #[test]
     fn one_product_too_few() {
         struct Short;

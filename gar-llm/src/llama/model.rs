@@ -4,7 +4,9 @@ use std::any::Any;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use gar_kernels::ops::{CacheSpec, Epilogue, KvCache, NormKind, NormSpec, Pairing, Projection, RotarySpec};
+use gar_kernels::ops::{
+    CacheSpec, Epilogue, KvCache, NormKind, NormSpec, Normalization, Pairing, Projection, RotarySpec, Rotation,
+};
 use gar_kernels::{Kernels, Progress, Tensor, Weights};
 
 use super::LlamaConfig;
@@ -126,11 +128,11 @@ impl Llama {
         CacheSpec { layers, kv_heads, head_dim, capacity }
     }
 
-    /// What only `next`, and weights like it, are multiplied with.
-    fn rms_norm(&self, kernels: &Kernels, x: &Tensor, weight: &Tensor, next: &Tensor) -> Result<Tensor> {
+    /// An RMS norm of what only `next`, and weights like it, are multiplied with.
+    fn rms_norm<'a>(&self, kernels: &'a Kernels, weight: &'a Tensor, next: &Tensor) -> Normalization<'a> {
         let (eps, to) = (self.config.rms_norm_eps, kernels.matmul.rounding(next));
         let spec = NormSpec { kind: NormKind::Rms, weight, bias: None, eps, to };
-        Ok(kernels.norm.norm(x, &spec)?)
+        Normalization { norm: &*kernels.norm, spec }
     }
 
     /// Recovers a sequence of this model that has room for `rows` more positions.
@@ -167,17 +169,18 @@ impl Llama {
         // Every table begins with the same rows, so the longest serves all.
         let rope = sequences.iter().map(|sequence| &sequence.rope).max_by_key(|rope| rope.positions);
         let Some(rope) = rope.cloned() else { return Ok(x) };
-        let rotary = RotarySpec { cos: &rope.cos, sin: &rope.sin, start: &start, pairing: Pairing::HalfSplit };
+        let turn = RotarySpec { cos: &rope.cos, sin: &rope.sin, start: &start, pairing: Pairing::HalfSplit };
+        let rotation = Rotation { rotary: &*kernels.rotary, spec: turn };
         let mut caches: Vec<&mut dyn KvCache> = Vec::with_capacity(sequences.len());
         for sequence in sequences {
             caches.push(sequence.cache.as_mut());
         }
         for (i, layer) in self.layers.iter().enumerate() {
-            let normed = self.rms_norm(kernels, &x, &layer.attention_norm, layer.query.projection().w)?;
-            x = self.attention(kernels, layer, i, &x, &normed, &rotary, &mut caches)?;
-            let normed = self.rms_norm(kernels, &x, &layer.mlp_norm, layer.gate.projection().w)?;
-            let [gate, up] = kernels.matmul.matmuls_of(&normed, [&layer.gate, &layer.up].map(Linear::projection))?;
-            x = layer.down.apply(kernels, &kernels.pointwise.swiglu(&gate, &up)?, Some(&x))?;
+            x = self.attention(kernels, layer, i, &x, rotation, &mut caches)?;
+            let norm = self.rms_norm(kernels, &layer.mlp_norm, &layer.gate.weight);
+            let projections = [&layer.gate, &layer.up].map(Linear::projection);
+            let gated = kernels.matmul.swiglu_normalized(&x, norm, projections, &*kernels.pointwise)?;
+            x = layer.down.apply(kernels, &gated, Some(&x))?;
             after(i + 1, &x);
         }
         for cache in caches {
@@ -186,29 +189,26 @@ impl Llama {
         Ok(x)
     }
 
-    /// `residual + output(attention(normed))`, all [B, L, D].
-    #[allow(clippy::too_many_arguments)]
+    /// `x + output(attention(norm(x)))`, all [B, L, D].
     fn attention(
         &self,
         kernels: &Kernels,
         layer: &Layer,
         index: usize,
-        residual: &Tensor,
-        normed: &Tensor,
-        rotary: &RotarySpec<'_>,
+        x: &Tensor,
+        rotation: Rotation<'_>,
         caches: &mut [&mut dyn KvCache],
     ) -> Result<Tensor> {
         let LlamaConfig { heads, kv_heads, head_dim, .. } = self.config;
-        let [batch, rows, _] = normed.dims("llama", "x")?;
+        let [batch, rows, _] = x.dims("llama", "x")?;
         let split = |t: &Tensor, heads: usize| t.reshape(&[batch, rows, heads, head_dim]);
         let projections = [&layer.query, &layer.key, &layer.value].map(Linear::projection);
-        let [q, k, v] = kernels.matmul.matmuls_of(normed, projections)?;
-        let q = kernels.rotary.rotary(&split(&q, heads)?, rotary)?;
-        let k = kernels.rotary.rotary(&split(&k, kv_heads)?, rotary)?;
-        let v = split(&v, kv_heads)?;
+        let norm = self.rms_norm(kernels, &layer.attention_norm, &layer.query.weight);
+        let [q, k, v] = kernels.matmul.matmuls_normalized_of(x, norm, projections)?;
+        let (q, k, v) = (split(&q, heads)?, split(&k, kv_heads)?, split(&v, kv_heads)?);
         let scale = 1.0 / (head_dim as f32).sqrt();
-        let mixed = kernels.cached_attention.attend(&q, &k, &v, caches, index, scale)?;
-        layer.output.apply(kernels, &mixed.reshape(&[batch, rows, heads * head_dim])?, Some(residual))
+        let mixed = kernels.cached_attention.attend_rotated(&q, &k, &v, rotation, caches, index, scale)?;
+        layer.output.apply(kernels, &mixed.reshape(&[batch, rows, heads * head_dim])?, Some(x))
     }
 
     /// Steps of as many sequences of about the same length ask for the same operations on the same shapes.
@@ -221,8 +221,10 @@ impl Llama {
 
     /// The final norm and the head: `x` [B, D] → logits [B, V].
     fn head(&self, kernels: &Kernels, x: &Tensor) -> Result<Tensor> {
-        let normed = self.rms_norm(kernels, x, &self.norm, &self.head)?;
-        Ok(kernels.matmul.matmul(&normed, &self.head, Epilogue::default())?)
+        let norm = self.rms_norm(kernels, &self.norm, &self.head);
+        let head = Projection { w: &self.head, epilogue: Epilogue::default() };
+        let [logits] = kernels.matmul.matmuls_normalized_of(x, norm, [head])?;
+        Ok(logits)
     }
 }
 

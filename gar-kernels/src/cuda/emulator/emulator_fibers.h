@@ -81,7 +81,8 @@ static void make_context(Context& context, char* stack, void (*start)()) {
 
 struct Fiber {
     Context context;
-    // Whether it has called await_previous, as every thread must.
+    // Whether it has called read_early, and await_previous, as every thread must.
+    bool early;
     bool awaited;
     // What it waits for; null while it can run.
     const char* waits;
@@ -167,6 +168,7 @@ static void barrier(const char* what) {
 
 // Launches run one after another here. On a device a thread that goes on without it would meet the launch before.
 static inline void await_previous() { fibers[current].awaited = true; }
+static inline void read_early() { fibers[current].early = true; }
 
 // Where a fiber starts and ends.
 static void run_thread() {
@@ -208,7 +210,7 @@ static bool run_block() {
     alive = launch->threads, at_barrier = 0;
     for (unsigned t = 0; t < launch->threads; t++) {
         fibers[t].waits = nullptr;
-        fibers[t].awaited = false;
+        fibers[t].early = fibers[t].awaited = false;
         warps[t / LANES].alive |= 1u << t % LANES;
         make_context(fibers[t].context, stacks + t * STACK_BYTES, run_thread);
         reset_copies(t);

@@ -10,7 +10,7 @@ namespace emulator {
 // buffer are shared memory or the stack.
 static void check_access(const void* p, unsigned bytes, const char* what) {
     uint64_t at = (uint64_t)p;
-    if (!fibers[current].awaited) fail("%s: before await_previous", what);
+    if (!fibers[current].awaited && !fibers[current].early) fail("%s: before await_previous", what);
     if (at % bytes) fail("%s: address %#llx is not aligned to %u bytes", what, (unsigned long long)at, bytes);
     uint64_t low = 0, high = launch->buffer_count;
     while (low < high) {
