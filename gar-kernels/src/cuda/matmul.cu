@@ -16,8 +16,9 @@
 // v5 what stands around a product in a decoder's layer: RMS norm of the rows, SwiGLU. Norm, queries, keys and values 5.3 µs (apart
 //    7.0), norm, gate, up and SwiGLU 20.0 (23.1). Rows normalised by each warp as it reads them, without shared memory, took 21.0.
 //    The first weights are asked for while the kernel before ends. A decode step of GAR-1B with all this, and attention that turns and
-//    stores (cached_attention.cu), takes 0.88 to 0.92 of its time. Without gain: 8 chunks ahead (the head 148 µs instead of 121), 2 ahead.
-// v6 registers for three blocks of 8 warps on a multiprocessor, not two: a step takes 2 to 4 % less.
+//    stores (cached_attention.cu), takes 0.91 of its time. Without gain: 8 chunks ahead (the head 148 µs instead of 121), 2 ahead.
+// v6 registers for three blocks of 8 warps on a multiprocessor, not two: a step takes 2 to 4 % less, gate and up 19.2 µs with all
+//    around them. The head's 8017 blocks are better off with two, 121 µs and not 139, and have them.
 // Many rows go to cuBLASLt where there is one; epilogue_plain and epilogue_8 then do what it does not. On an H200, 17 425 rows:
 //    GELU of 4096 columns 99 µs (112 with erff), 2.9 TB/s; scale and residual of 1024 columns 30 µs, 3.6 TB/s.
 #include "mma.cuh"
@@ -76,7 +77,6 @@ constexpr int ROWS = 16;  // of w, in a block
 constexpr int CHUNK = 32; // entries of k that a warp multiplies at once: 8 for each of the four lanes of a row
 constexpr int WARPS = GAR_WARPS; // in a block
 constexpr int AHEAD = 4;  // chunks that a warp asks for before it multiplies the first
-constexpr int AT_ONCE = GAR_TILES == 1 ? 24 : 16; // warps on a multiprocessor that registers are divided among, at least
 
 // A weight w [n, k] and what follows its product; n is 0 for none.
 struct Part {
@@ -99,7 +99,7 @@ struct Part {
 // gated: the first two weights are gate and up of a SwiGLU, of n0 rows both, and y0 is the result. A block takes eight rows of
 // each, as the halves of its sixteen.
 // early: the kernel before this one does not write the weights, so that the first of them can be asked for while it ends.
-extern "C" __global__ void __launch_bounds__(WARPS* WARP, AT_ONCE / WARPS)
+extern "C" __global__ void __launch_bounds__(WARPS* WARP, GAR_BLOCKS)
     matmul_few(const bf16* x, int m, int k, const bf16* norm, float eps, int gated, int early, GAR_PART(0), GAR_PART(1),
                GAR_PART(2)) {
     int block = blockIdx.x, width = gated ? ROWS / 2 : ROWS;

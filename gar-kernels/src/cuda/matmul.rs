@@ -17,19 +17,43 @@ const FEW_ROWS: usize = 16;
 const FEW_WEIGHTS: usize = 3;
 /// Rows of weights that one block of `matmul_few` takes.
 const FEW_COLUMNS: usize = 16;
-/// Warps of its blocks where there are many, and where multiprocessors have one each.
-const FEW_WARPS: [usize; 2] = [8, 16];
+/// With more blocks than this for each multiprocessor, few of them are better at once.
+const MANY_BLOCKS: usize = 16;
 static SOURCE: Source = Source { name: OP, text: include_str!("matmul.cu") };
 
 pub(super) fn kernels() -> Vec<Kernel> {
-    let few = (1..=FEW_ROWS.div_ceil(8)).flat_map(|tiles| FEW_WARPS.map(|warps| few(tiles, warps)));
+    let few = FewShape::ALL.iter().flat_map(|shape| (1..=FEW_ROWS.div_ceil(8)).map(|tiles| few(tiles, *shape)));
     few.chain(typed_all(&SOURCE, &["matmul_plain", "epilogue_8", "epilogue_plain"])).collect()
 }
 
-/// Up to 8 · `tiles` rows.
-fn few(tiles: usize, warps: usize) -> Kernel {
+/// Warps of a block of `matmul_few`, and the blocks that a multiprocessor has registers for.
+#[derive(Clone, Copy)]
+struct FewShape {
+    warps: usize,
+    blocks: usize,
+}
+
+impl FewShape {
+    /// Where multiprocessors have one block each, where they have several, and where they have many.
+    const ALL: [Self; 3] = [Self { warps: 16, blocks: 1 }, Self { warps: 8, blocks: 3 }, Self { warps: 8, blocks: 2 }];
+
+    /// Rows of x have no say in it: a row's sum has one order whatever other rows there are.
+    fn of(blocks: usize, multiprocessors: usize) -> Self {
+        let [one, several, many] = Self::ALL;
+        match blocks {
+            _ if blocks <= multiprocessors => one,
+            _ if blocks <= MANY_BLOCKS * multiprocessors => several,
+            _ => many,
+        }
+    }
+}
+
+/// Up to 8 · `tiles` rows. Two tiles leave no registers for three blocks.
+fn few(tiles: usize, FewShape { warps, blocks }: FewShape) -> Kernel {
+    let blocks = if tiles > 1 { blocks.min(2) } else { blocks };
     let mut kernel = typed(&SOURCE, "matmul_few", DType::BF16);
-    kernel.defines.extend([("GAR_TILES", tiles.to_string()), ("GAR_WARPS", warps.to_string())]);
+    let numbers = [("GAR_TILES", tiles), ("GAR_WARPS", warps), ("GAR_BLOCKS", blocks)];
+    kernel.defines.extend(numbers.map(|(name, number)| (name, number.to_string())));
     kernel
 }
 
@@ -236,10 +260,9 @@ impl Cuda {
         for _ in all.len()..FEW_WEIGHTS {
             arguments.extend([address, address, number, address, address, address, number]);
         }
-        // Rows of x have no say in it: a row's sum has one order whatever other rows there are.
-        let warps = FEW_WARPS[usize::from(blocks <= self.runtime().properties().multiprocessors as usize)];
+        let shape = FewShape::of(blocks, self.runtime().properties().multiprocessors as usize);
         let shared_bytes = if norm.is_some() { normed_bytes(*m, *k) as u32 } else { 0 };
-        self.launch_line(&few(m.div_ceil(8), warps), blocks, (warps * WARP) as u32, shared_bytes, &arguments)
+        self.launch_line(&few(m.div_ceil(8), shape), blocks, (shape.warps * WARP) as u32, shared_bytes, &arguments)
     }
 
     /// The library adds bias and residual where nothing stands between them; else a kernel goes over the result once more.
