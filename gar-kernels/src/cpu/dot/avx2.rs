@@ -44,7 +44,7 @@ fn tile<D: Dot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
 #[inline(always)]
 fn unknown<T>(mut at: *const T) -> *const T {
     // SAFETY: no instruction at all.
-    unsafe { asm!("/* {at} */", at = inout(reg) at, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe { asm!("/* {at} */", at = inout(reg) at, options(pure, readonly, nostack, preserves_flags)) };
     at
 }
 
