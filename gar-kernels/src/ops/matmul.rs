@@ -144,7 +144,7 @@ impl dyn MatMul + '_ {
     /// [`matmuls_normalized`](MatMul::matmuls_normalized) of a number that is known beforehand.
     ///
     /// # Errors
-    /// As there, and as [`matmuls_of`](Self::matmuls_of).
+    /// As there; [`Error::Value`] where the implementation gives more results or fewer.
     pub fn matmuls_normalized_of<const N: usize>(
         &self,
         x: &Tensor,
