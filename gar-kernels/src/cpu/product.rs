@@ -22,6 +22,11 @@
 //! A tower takes 1 % less time with results in bf16 where the next product rounds them to that. What is left is that CPU's tile
 //! loop. Two layers in one task, with what lies between them in its cache, were 4 % slower than
 //! one after the other: twice the weights go by.
+//!
+//! f32 weights on AVX2, two threads of a noisy Zen 3 (192 GFLOP/s), three alternating runs of five such shapes: 44 to 64 % of
+//! that while the tile loop looked for something to ask for at every group; 74 to 81 % since it does so every sixteen.
+//! Widening a part of a panel once for all tiles, so that bf16 and 8-bit weights take no more instructions than f32, was no
+//! faster in any of six sizes of parts and tasks.
 use std::ops::Range;
 
 use bytemuck::Zeroable;

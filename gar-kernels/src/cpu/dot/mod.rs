@@ -245,21 +245,22 @@ impl<D: Dot> Factors<'_, D> {
         let mut line: *const u8 = next.as_ptr().cast();
         // SAFETY: the assertion above keeps every group that is addressed inside its slice.
         unsafe {
-            for run in (0..groups).step_by(D::RUN) {
+            for run in (0..groups).step_by(RUN) {
                 // Tiles of several panels, of few rows, read the weight as it comes.
-                if const { P == 1 } && run % RUN == 0 {
+                if const { P == 1 } {
                     for _ in 0..lines_of_run {
                         prefetch_line_l2(line);
                         line = line.wrapping_add(LINE);
                     }
                 }
-                for g in run..(run + D::RUN).min(groups) {
+                for g in run..(run + RUN).min(groups) {
+                    let x = if D::RUN == RUN { x.add(run * R + g - run) } else { x.add(g * R) };
                     for step in 0..D::STEPS {
                         for p in 0..P {
                             let at = w.add(p * panel_stride + g * group);
                             let weights = [dot.weights(at, step), dot.weights(at.add(D::LANES * D::GROUP), step)];
                             for r in 0..R {
-                                let x = dot.x(x.add(run * R + r * D::RUN + (g - run)), step);
+                                let x = dot.x(x.add(r * D::RUN), step);
                                 for v in 0..VECTORS {
                                     acc[r][p][v] = dot.add(acc[r][p][v], x, weights[v]);
                                 }
