@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gar_kernels::{
     Kernels, Tensor, bf16,
     cpu::{CpuOptions, Precision, WeightFormat},
-    ops::{AttentionSpec, CacheSpec, Epilogue, Mask, NormKind, NormSpec, RoiAlignSpec},
+    ops::{AttentionSpec, CacheSpec, CachedAttentionSpec, Epilogue, Mask, NormKind, NormSpec, RoiAlignSpec},
 };
 
 const OPTIONS: [(&str, Precision, WeightFormat); 3] = [
@@ -64,14 +64,15 @@ fn attention(c: &mut Criterion) {
         let (len, heads, d) = (1025, 16, 64);
         let q = activations(&[1, len, heads, d]);
         group.throughput(Throughput::Elements((4 * len * len * heads * d) as u64));
-        let spec = AttentionSpec { scale: 0.125, mask: Mask::Full };
+        let spec = AttentionSpec { scale: 0.125, mask: Mask::Full, to: None };
         group.bench_function("tower", |b| b.iter(|| k.attention.attention(&q, &q, &q, black_box(&spec)).unwrap()));
         let past = 2000;
         let mut cache =
             k.cached_attention.cache(CacheSpec { layers: 1, kv_heads: 8, head_dim: d, capacity: 2048 }).unwrap();
         let attend = |len: usize, cache: &mut dyn gar_kernels::ops::KvCache| {
             let (q, kv) = (activations(&[1, len, 32, d]), activations(&[1, len, 8, d]));
-            k.cached_attention.attend(&q, &kv, &kv, &mut [cache], 0, 0.125).unwrap()
+            let spec = CachedAttentionSpec { layer: 0, scale: 0.125, to: None };
+            k.cached_attention.attend(&q, &kv, &kv, &mut [cache], &spec).unwrap()
         };
         attend(past, &mut *cache);
         cache.advance(past).unwrap();

@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     let kernels = Kernels { attention: mine.clone(), ..cuda };
 
     let x = kernels.device.zeros(&[1, 1025, 16, 64], DType::BF16)?;
-    let spec = AttentionSpec { scale: 0.125, mask: Mask::Full };
+    let spec = AttentionSpec { scale: 0.125, mask: Mask::Full, to: None };
     let y = kernels.attention.attention(&x, &x, &x, &spec)?;
     println!("{:?} on {}, {} keys", y.shape(), y.device(), mine.keys.load(Ordering::Relaxed));
     Ok(())

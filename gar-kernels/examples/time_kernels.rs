@@ -14,8 +14,8 @@ use gar_kernels::{
     DType, Kernels, Result, Tensor, bf16,
     cuda::{Cuda, Driver, Recorder, Runtime},
     ops::{
-        Activation, AttentionSpec, CacheSpec, Draw, Epilogue, KvCache, Mask, NormKind, NormSpec, Normalization,
-        Pairing, PoolSpec, Projection, RoiAlignSpec, RotarySpec, Rotation,
+        Activation, AttentionSpec, CacheSpec, CachedAttentionSpec, Draw, Epilogue, KvCache, Mask, NormKind, NormSpec,
+        Normalization, Pairing, PoolSpec, Projection, RoiAlignSpec, RotarySpec, Rotation,
     },
 };
 
@@ -31,6 +31,11 @@ const HEADS: (usize, usize, usize) = (32, 8, 64);
 struct Bench {
     driver: Arc<Driver>,
     k: Kernels,
+}
+
+/// Attention through caches in one of their layers.
+fn at(layer: usize) -> CachedAttentionSpec {
+    CachedAttentionSpec { layer, scale: 0.125, to: None }
 }
 
 impl Bench {
@@ -85,7 +90,7 @@ impl Bench {
                 let q = self.ring(&[batch, len, heads, d], DType::BF16)?;
                 let kv = self.random(&[batch, len, kv_heads, d], DType::BF16)?;
                 let mask = if causal { Mask::Causal { offset: 0 } } else { Mask::Full };
-                let spec = AttentionSpec { scale: 1.0 / (d as f32).sqrt(), mask };
+                let spec = AttentionSpec { scale: 1.0 / (d as f32).sqrt(), mask, to: None };
                 let line = format!(
                     "\"op\": \"attention\", \"b\": {batch}, \"l\": {len}, \"h\": {heads}, \"g\": {kv_heads}, \"d\": {d}, \"causal\": {causal}"
                 );
@@ -103,7 +108,7 @@ impl Bench {
         let [q, kv] = [heads, kv_heads].map(|heads| self.random(&[1, len, heads, d], DType::BF16));
         let (q, kv) = (q?, kv?);
         for layer in 0..LAYERS {
-            self.k.cached_attention.attend(&q, &kv, &kv, &mut [&mut *cache], layer, 0.125)?;
+            self.k.cached_attention.attend(&q, &kv, &kv, &mut [&mut *cache], &at(layer))?;
         }
         cache.advance(len)?;
         Ok(cache)
@@ -126,7 +131,7 @@ impl Bench {
                 for cache in caches.iter_mut() {
                     all.push(&mut **cache);
                 }
-                self.k.cached_attention.attend(&q, &kv, &kv, &mut all, layer, 0.125)
+                self.k.cached_attention.attend(&q, &kv, &kv, &mut all, &at(layer))
             })?;
         }
         Ok(())
@@ -190,10 +195,10 @@ impl Bench {
             let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
             let what = format!("rotary, attention behind {len}");
             self.line(&line(&what, true), &ring, |&layer| {
-                op.attend_rotated(&q, &kv, &kv, rotation, &mut [&mut **lock()], layer, 0.125)
+                op.attend_rotated(&q, &kv, &kv, rotation, &mut [&mut **lock()], &at(layer))
             })?;
             self.line(&line(&what, false), &ring, |&layer| {
-                op.attend(&rotation.apply(&q)?, &rotation.apply(&kv)?, &kv, &mut [&mut **lock()], layer, 0.125)
+                op.attend(&rotation.apply(&q)?, &rotation.apply(&kv)?, &kv, &mut [&mut **lock()], &at(layer))
             })?;
         }
         Ok(())

@@ -55,7 +55,7 @@ impl Bench {
         let q = self.random(1, &[batch, len, heads, d])?;
         let (k, v) = (self.random(2, &[batch, len, kv_heads, d])?, self.random(3, &[batch, len, kv_heads, d])?);
         let mask = if causal { Mask::Causal { offset: 0 } } else { Mask::Full };
-        let spec = AttentionSpec { scale: 1.0 / (d as f32).sqrt(), mask };
+        let spec = AttentionSpec { scale: 1.0 / (d as f32).sqrt(), mask, to: None };
         let keys = if d > 96 { 32 } else { 64 };
         let older = FlashAttention { cuda: self.cuda.clone(), tile: FlashTile { sixteens: 2, keys } };
         let expected = self.k.device.download(&older.attention(&q, &k, &v, &spec)?)?.to_f32_vec()?;

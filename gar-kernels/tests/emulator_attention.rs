@@ -59,7 +59,7 @@ fn heads_that_the_fast_kernel_does_not_take_satisfy_the_laws() {
 fn deviation(op: &dyn Attention, device: &dyn Device, [queries, keys, dim]: [usize; 3], mask: Mask) -> f64 {
     let q = drawn(1, (1, queries, 1, dim));
     let (k, v) = (drawn(2, (1, keys, 1, dim)), drawn(3, (1, keys, 1, dim)));
-    let spec = AttentionSpec { scale: (dim as f32).sqrt().recip(), mask };
+    let spec = AttentionSpec { scale: (dim as f32).sqrt().recip(), mask, to: None };
     let found = op.attention(&upload(device, &q), &upload(device, &k), &upload(device, &v), &spec).unwrap();
     emulated::deviation(device, &reference::attention(&q, &k, &v, f64::from(spec.scale), mask), &found)
 }
@@ -92,7 +92,7 @@ fn what_the_fast_kernel_does_not_support_is_refused() {
     let Some(runtime) = emulator(Copies::Eager, &[]) else { return };
     let cuda = Cuda::new(runtime);
     let zeros = |dim: usize| upload(&**cuda.device(), &Array4::zeros((1, 2, 1, dim)));
-    let spec = |scale| AttentionSpec { scale, mask: Mask::Full };
+    let spec = |scale| AttentionSpec { scale, mask: Mask::Full, to: None };
     let fast = FlashAttention { cuda: cuda.clone(), tile: FlashTile { sixteens: 1, keys: 16 } };
     for dim in [4, 12, 136] {
         let x = zeros(dim);

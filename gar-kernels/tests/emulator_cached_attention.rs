@@ -9,12 +9,17 @@ use gar_kernels::{
     DType, Device,
     cuda::{Copies, Cuda, Edit, Emulator, EmulatorOptions, Properties},
     laws::{self, LawConfig, reference},
-    ops::{CacheSpec, CachedAttention, KvCache, Mask},
+    ops::{CacheSpec, CachedAttention, CachedAttentionSpec, KvCache, Mask},
 };
 use ndarray::{Array4, Axis, concatenate, s};
 
 fn config() -> LawConfig {
     LawConfig { cases: 4, tiles: vec![16, 128], head_dims: vec![64, 128], ..LawConfig::bf16() }
+}
+
+/// The first layer.
+fn first(scale: f32) -> CachedAttentionSpec {
+    CachedAttentionSpec { layer: 0, scale, to: None }
 }
 
 #[test]
@@ -65,7 +70,7 @@ fn feed(cuda: &Cuda, cache: &mut dyn KvCache, tokens: &Tokens, range: std::ops::
     let [q, k, v] = [0, 1, 2].map(|i| tokens.0[i].slice(s![.., range.clone(), .., ..]).to_owned());
     let [qt, kt, vt] = [&q, &k, &v].map(|x| upload(device, x));
     let scale = (HEADS.2 as f32).sqrt().recip();
-    let found = cuda.attend(&qt, &kt, &vt, &mut [&mut *cache], 0, scale).unwrap();
+    let found = cuda.attend(&qt, &kt, &vt, &mut [&mut *cache], &first(scale)).unwrap();
     cache.advance(range.len()).unwrap();
     let all = [1, 2].map(|i| tokens.0[i].slice(s![.., ..range.end, .., ..]).to_owned());
     let mask = Mask::Causal { offset: range.start };
@@ -178,7 +183,7 @@ fn what_the_cache_does_not_support_is_refused() {
     let mut host = gar_kernels::Kernels::cpu().cached_attention.cache(SPEC).unwrap();
     for (cache, expected) in [(&mut wide, "dtype f32"), (&mut foreign, "another device"), (&mut host, "another device")]
     {
-        let error = cuda.attend(&q, &kv, &kv, &mut [&mut **cache], 0, 1.0).unwrap_err().to_string();
+        let error = cuda.attend(&q, &kv, &kv, &mut [&mut **cache], &first(1.0)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -196,7 +201,7 @@ fn memory_that_runs_out_leaves_the_cache_usable() {
     let hog = cuda.device().zeros(&[300 << 10], DType::U8).unwrap();
     let mut fork = cache.fork().unwrap();
     let [q, k, v] = [0, 1, 2].map(|i| upload(&**cuda.device(), &tokens.0[i].slice(s![.., 10..11, .., ..]).to_owned()));
-    let refused = cuda.attend(&q, &k, &v, &mut [&mut *fork], 0, 1.0).unwrap_err();
+    let refused = cuda.attend(&q, &k, &v, &mut [&mut *fork], &first(1.0)).unwrap_err();
     assert!(matches!(refused, gar_kernels::Error::OutOfMemory { asked: 65_536, .. }), "{refused}");
     drop((hog, q, k, v));
     assert!(feed(&cuda, &mut *fork, &tokens, 10..12) <= BOUND);

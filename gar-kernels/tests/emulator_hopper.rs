@@ -51,7 +51,7 @@ fn deviation(op: &dyn Attention, device: &dyn Device, extents: Extents, mask: Ma
     let [b, l, s, h, g, d] = extents;
     let (q, k, v) = (drawn(1, (b, l, h, d)), drawn(2, (b, s, g, d)), drawn(3, (b, s, g, d)));
     let k = Array4::from_shape_fn(k.dim(), |at| bf16::from_f64(k[at] * (1.0 + growth * at.1 as f64)).to_f64());
-    let spec = AttentionSpec { scale: (d as f32).sqrt().recip(), mask };
+    let spec = AttentionSpec { scale: (d as f32).sqrt().recip(), mask, to: None };
     let found = op.attention(&upload(device, &q), &upload(device, &k), &upload(device, &v), &spec)?;
     Ok(emulated::deviation(device, &reference::attention(&q, &k, &v, f64::from(spec.scale), mask), &found))
 }
@@ -104,7 +104,7 @@ fn the_wrapper_chooses_by_card_and_queries() {
         let Some(runtime) = emulator_on(Properties { capability, ..HOPPER }, Copies::Eager, &[edit]) else { return };
         let cuda = Cuda::new(runtime);
         let x = upload(&**cuda.device(), &drawn(1, (1, queries, 2, 64)));
-        let spec = AttentionSpec { scale: 0.125, mask: Mask::Full };
+        let spec = AttentionSpec { scale: 0.125, mask: Mask::Full, to: None };
         let found = cuda.attention(&x, &x, &x, &spec).map(drop).map_err(|e| e.to_string());
         match found {
             Err(text) if ours => {
@@ -121,7 +121,7 @@ fn tiles_that_do_not_exist_are_refused() {
     for (groups, keys) in [(1, 64), (4, 64), (2, 24), (2, 0), (3, 208)] {
         let fast = fast(runtime.clone(), groups, keys);
         let x = upload(&**fast.cuda.device(), &drawn(1, (1, 1, 1, 64)));
-        let spec = AttentionSpec { scale: 1.0, mask: Mask::Full };
+        let spec = AttentionSpec { scale: 1.0, mask: Mask::Full, to: None };
         let error = fast.attention(&x, &x, &x, &spec).unwrap_err().to_string();
         assert!(error.contains("2 or 3 groups"), "{error}");
     }

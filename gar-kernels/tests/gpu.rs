@@ -11,7 +11,7 @@ use gar_kernels::{
     DType, Error, Kernels, Result, Tensor, bf16,
     cuda::{Cuda, Driver, HopperAttention, HopperTile, Recorder, Runtime},
     laws::{self, LawConfig},
-    ops::{Activation, AttentionSpec, CacheSpec, Epilogue, Mask, NormKind, NormSpec},
+    ops::{Activation, AttentionSpec, CacheSpec, CachedAttentionSpec, Epilogue, Mask, NormKind, NormSpec},
 };
 
 fn driver() -> Option<Arc<Driver>> {
@@ -100,18 +100,19 @@ fn sizes_of_a_picture_agree_with_the_plain_kernels() {
     ] {
         let (q, k, v) =
             (random(&[batch, len, heads, d]), random(&[batch, len, kv_heads, d]), random(&[batch, len, kv_heads, d]));
-        let spec = AttentionSpec { scale: (d as f32).sqrt().recip(), mask };
+        let spec = AttentionSpec { scale: (d as f32).sqrt().recip(), mask, to: None };
         check(&format!("attention of {len} tokens, heads of {d}"), &|kernels| {
             kernels.attention.attention(&q, &k, &v, &spec)
         });
     }
     let (q, k, v) = (random(&[1, 1300, 32, 64]), random(&[1, 1300, 8, 64]), random(&[1, 1300, 8, 64]));
     check("a prompt behind a cache", &|kernels| {
-        let spec = CacheSpec { layers: 2, kv_heads: 8, head_dim: 64, capacity: 2600 };
-        let mut cache = kernels.cached_attention.cache(spec)?;
-        kernels.cached_attention.attend(&q, &k, &v, &mut [&mut *cache], 1, 0.125)?;
+        let size = CacheSpec { layers: 2, kv_heads: 8, head_dim: 64, capacity: 2600 };
+        let spec = CachedAttentionSpec { layer: 1, scale: 0.125, to: None };
+        let mut cache = kernels.cached_attention.cache(size)?;
+        kernels.cached_attention.attend(&q, &k, &v, &mut [&mut *cache], &spec)?;
         cache.advance(1300)?;
-        kernels.cached_attention.attend(&q, &k, &v, &mut [&mut *cache], 1, 0.125)
+        kernels.cached_attention.attend(&q, &k, &v, &mut [&mut *cache], &spec)
     });
     let (x, weight, bias) = (random(&[3000, 1024]), random(&[1024]), random(&[1024]));
     let spec = NormSpec { kind: NormKind::Layer, weight: &weight, bias: Some(&bias), eps: 1e-5, to: None };

@@ -50,7 +50,7 @@ fn attention(set: InstructionSet, options: CpuOptions, [l, s, heads, kv_heads, d
         Tensor::from_vec(rising.collect(), &[1, len, heads, d]).unwrap()
     };
     let (q, k, v) = (tensor(7, [l, heads]), tensor(1 << 20, [s, kv_heads]), tensor(1 << 21, [s, kv_heads]));
-    let spec = AttentionSpec { scale: 0.7, mask: Mask::Causal { offset: s - l } };
+    let spec = AttentionSpec { scale: 0.7, mask: Mask::Causal { offset: s - l }, to: None };
     kernels.attention.attention(&q, &k, &v, &spec).unwrap().host().unwrap().to_vec()
 }
 
@@ -60,6 +60,27 @@ fn attention_on_every_instruction_set_gives_the_same_bits() {
         let expected = attention(InstructionSet::Portable, BF16, shape);
         for set in InstructionSet::available() {
             assert!(expected == attention(set, BF16, shape), "{set}, {shape:?}");
+        }
+    }
+}
+
+#[test]
+fn values_and_attention_in_bf16_have_the_bits_of_rounded_ones() {
+    let bf16_of = |values: &[f32]| values.iter().map(|&v| bf16::from_f32(v)).collect::<Vec<bf16>>();
+    for set in InstructionSet::available() {
+        let kernels = Kernels::cpu_with(CpuOptions { instructions: Some(set), ..BF16 }).unwrap();
+        assert_eq!(kernels.attention.rounding(), Some(DType::BF16));
+        for [l, s, heads, kv_heads, d] in ATTENTIONS {
+            let tensor = |seed, [len, heads]: [usize; 2]| {
+                Tensor::from_vec(noise(len * heads * d, seed), &[1, len, heads, d]).unwrap()
+            };
+            let (q, k, v) = (tensor(7, [l, heads]), tensor(1 << 20, [s, kv_heads]), tensor(1 << 21, [s, kv_heads]));
+            let rounded = Tensor::from_vec(bf16_of(v.host().unwrap()), v.shape()).unwrap();
+            let spec = AttentionSpec { scale: 0.7, mask: Mask::Causal { offset: s - l }, to: None };
+            let plain = kernels.attention.attention(&q, &k, &v, &spec).unwrap();
+            let asked = AttentionSpec { to: Some(DType::BF16), ..spec };
+            let found = kernels.attention.attention(&q, &k, &rounded, &asked).unwrap();
+            assert!(found.host::<bf16>().unwrap() == bf16_of(plain.host().unwrap()), "{set}, {l} × {s}");
         }
     }
 }

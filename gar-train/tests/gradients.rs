@@ -8,8 +8,8 @@ use gar_kernels::{
     Kernels, Result, Tensor,
     laws::reference,
     ops::{
-        Activation, AttentionSpec, CacheSpec, Epilogue, KvCache, Mask, NormKind, NormSpec, Pairing, PatchSpec,
-        PoolSpec, RoiAlignSpec, RotarySpec,
+        Activation, AttentionSpec, CacheSpec, CachedAttentionSpec, Epilogue, KvCache, Mask, NormKind, NormSpec,
+        Pairing, PatchSpec, PoolSpec, RoiAlignSpec, RotarySpec,
     },
 };
 use gar_train::Tape;
@@ -181,7 +181,7 @@ fn attention_full_causal_and_grouped() {
         judge(
             &format!("attention B{b} L{l} S{s} H{h} G{g} d{d} {mask:?}"),
             &[&[b, l, h, d], &[b, s, g, d], &[b, s, g, d]],
-            |k, t| k.attention.attention(&t[0], &t[1], &t[2], &AttentionSpec { scale: 0.7, mask }),
+            |k, t| k.attention.attention(&t[0], &t[1], &t[2], &AttentionSpec { scale: 0.7, mask, to: None }),
             |x| {
                 reference::attention(&d4(&x[0]), &d4(&x[1]), &d4(&x[2]), f64::from(0.7_f32), mask).into_iter().collect()
             },
@@ -193,23 +193,24 @@ fn attention_full_causal_and_grouped() {
 /// gradients of all that read it.
 #[test]
 fn cached_attention_through_forks() {
-    let spec = CacheSpec { layers: 1, kv_heads: 1, head_dim: 4, capacity: 8 };
+    let size = CacheSpec { layers: 1, kv_heads: 1, head_dim: 4, capacity: 8 };
+    let spec = CachedAttentionSpec { layer: 0, scale: 0.5, to: None };
     judge(
         "cached attention",
         &[&[1, 3, 2, 4], &[1, 3, 1, 4], &[1, 3, 1, 4], &[3, 2, 2, 4], &[3, 2, 1, 4], &[3, 2, 1, 4]],
         |k, t| {
             let cached = &k.cached_attention;
-            let (mut prefix, mut alone) = (cached.cache(spec)?, cached.cache(spec)?);
-            cached.attend(&t[0], &t[1], &t[2], &mut [prefix.as_mut()], 0, 0.5)?;
+            let (mut prefix, mut alone) = (cached.cache(size)?, cached.cache(size)?);
+            cached.attend(&t[0], &t[1], &t[2], &mut [prefix.as_mut()], &spec)?;
             // A step that was not counted leaves no trace.
-            cached.attend(&t[0], &t[2], &t[1], &mut [alone.as_mut()], 0, 0.5)?;
+            cached.attend(&t[0], &t[2], &t[1], &mut [alone.as_mut()], &spec)?;
             prefix.advance(3)?;
             let (mut first, mut second) = (prefix.fork()?, prefix.fork()?);
             let mut caches: Vec<&mut dyn KvCache> = Vec::new();
             for cache in [&mut first, &mut alone, &mut second] {
                 caches.push(cache.as_mut());
             }
-            cached.attend(&t[3], &t[4], &t[5], &mut caches, 0, 0.5)
+            cached.attend(&t[3], &t[4], &t[5], &mut caches, &spec)
         },
         |x| {
             let mut all = Vec::new();

@@ -201,11 +201,14 @@ impl PerceptionEncoder {
     fn attention(&self, k: &Kernels, block: &Block, x: &Tensor) -> Result<Tensor> {
         let [count, tokens, width] = x.dims("vision tower", "tokens")?;
         let (heads, head_dim) = (self.config.heads, self.config.head_dim());
-        let projections = block.qkv.each_ref().map(|linear| linear.projection(Activation::Identity));
+        let mut projections = block.qkv.each_ref().map(|linear| linear.projection(Activation::Identity));
+        // Only attention reads values, and only the next product what attention gives.
+        projections[2].epilogue.to = k.attention.rounding();
+        let to = k.matmul.rounding(&block.attention_out.weight);
         let split = |t: Tensor| t.reshape(&[count, tokens, heads, head_dim]);
         let [query, key, value] = k.matmul.matmuls_of(x, projections)?;
         let (query, key, value) = (split(query)?, split(key)?, split(value)?);
-        let spec = AttentionSpec { scale: (head_dim as f32).sqrt().recip(), mask: Mask::Full };
+        let spec = AttentionSpec { scale: (head_dim as f32).sqrt().recip(), mask: Mask::Full, to };
         let attended = match &self.rotary {
             None => k.attention.attention(&query, &key, &value, &spec)?,
             Some([cos, sin]) => {

@@ -95,7 +95,7 @@ impl CrossAttention {
         let context = normed(picture, &self.context_norm)?;
         let q = projected(&normed(local, &self.norm)?, &self.q)?;
         let [keys, values] = [projected(&context, &self.k)?, projected(&context, &self.v)?];
-        let spec = AttentionSpec { scale: (head_dim as f32).sqrt().recip(), mask: Mask::Full };
+        let spec = AttentionSpec { scale: (head_dim as f32).sqrt().recip(), mask: Mask::Full, to: None };
         let found = k.attention.attention(&q, &keys, &values, &spec)?;
         let [regions, n, _] = local.dims("cross_attention", "local")?;
         let found = found.reshape(&[regions, n, heads * head_dim])?;

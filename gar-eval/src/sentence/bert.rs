@@ -146,7 +146,7 @@ impl Bert {
         let (heads, head) = (self.config.heads, width / self.config.heads);
         let split =
             |linear: &Linear| linear.forward(k, x, Activation::Identity, None)?.reshape(&[1, rows, heads, head]);
-        let spec = AttentionSpec { scale: (head as f32).sqrt().recip(), mask: Mask::Full };
+        let spec = AttentionSpec { scale: (head as f32).sqrt().recip(), mask: Mask::Full, to: None };
         let attended =
             k.attention.attention(&split(&layer.query)?, &split(&layer.key)?, &split(&layer.value)?, &spec)?;
         let attended = attended.reshape(&[rows, width])?;

@@ -31,20 +31,20 @@ use std::{any::Any, marker::PhantomData, ops::Range};
 use rayon::prelude::*;
 
 use super::{
-    Cpu, activation,
+    Cpu, Precision, activation,
     dot::{Dot, Factors, FloatDot, FloatWork},
     key_block::{BLOCK, Block, BlockMut, Heads, block_len},
     math,
-    panels::Rows,
+    outcome::Results,
+    panels::{Entries, Rows},
     prefetch::{LINE, prefetch, prefetch_line},
-    result,
     rotary::Angles,
     softmax::{LANES, Running, Scores},
     strip::{height, strip},
     vectorize,
 };
 use crate::{
-    Result, Tensor,
+    DType, Result, Tensor,
     host::Memory,
     ops::{Attention, AttentionDims, AttentionSpec, Mask, Rotation},
 };
@@ -74,18 +74,23 @@ impl Attention for Cpu {
         rotation.spec.check(q)?;
         self.full_attention([q, k, v], Some((Angles::of(&rotation.spec)?, rotation.spec.start)), spec)
     }
+
+    fn rounding(&self) -> Option<DType> {
+        (self.precision == Precision::Bf16).then_some(DType::BF16)
+    }
 }
 
 impl Cpu {
     /// Attention, of queries and keys that are turned where there are angles.
     fn full_attention(&self, [q, k, v]: [&Tensor; 3], turn: Option<Turn<'_>>, spec: &AttentionSpec) -> Result<Tensor> {
         let dims = spec.check(q, k, v)?;
-        let (k, v) = (activation(OP, "k", k)?, activation(OP, "v", v)?);
+        let (k, v) = (activation(OP, "k", k)?, Entries::of(OP, "v", v)?);
         let values = activation(OP, "q", q)?;
-        let mut out = self.memory.room(values.len());
-        let work = FullAttention { q: values, k, v, turn, dims, spec: *spec, memory: &self.memory, out: &mut out };
+        let mut out = self.outcome(values.len(), spec.to);
+        let (memory, results) = (&self.memory, out.results());
+        let work = FullAttention { q: values, k, v, turn, dims, spec: *spec, memory, out: results };
         self.attention_product().run(work);
-        result(out, q.shape())
+        out.tensor(q.shape())
     }
 }
 
@@ -97,14 +102,14 @@ struct FullAttention<'a> {
     q: &'a [f32],
     /// [B, S, G, d].
     k: &'a [f32],
-    v: &'a [f32],
+    v: Entries<'a>,
     turn: Option<Turn<'a>>,
     dims: AttentionDims,
     spec: AttentionSpec,
     /// Where panels of keys and values come from.
     memory: &'a Memory,
     /// As `q`.
-    out: &'a mut [f32],
+    out: Results<'a>,
 }
 
 impl FloatWork for FullAttention<'_> {
@@ -122,7 +127,7 @@ impl FloatWork for FullAttention<'_> {
             let (from, len) = (b * dims.keys + first, (dims.keys - first).min(BLOCK));
             let rows = from * row..(from + len) * row;
             let turn = turn.map(|(angles, start)| (angles, start[b] + first));
-            BlockMut::<D>::over(entries, heads, len).write(0, &k[rows.clone()], &v[rows], turn);
+            BlockMut::<D>::over(entries, heads, len).write(0, &k[rows.clone()], v.part(rows), turn);
         });
         let panels = &*panels;
         let specs = vec![spec; dims.batch];
@@ -142,7 +147,31 @@ pub(super) fn attend<'a, D: FloatDot>(
     dims: AttentionDims,
     specs: &[AttentionSpec],
     block: impl Fn(usize, usize) -> Option<Block<'a, D>> + Sync,
-    out: &mut [f32],
+    out: Results<'_>,
+) {
+    match out {
+        Results::F32(out) => attend_to(dot, (q, turn), dims, specs, block, out, |_, to, from, factor| {
+            math::scaled(to, from, factor);
+        }),
+        Results::BF16(out) => attend_to(dot, (q, turn), dims, specs, block, out, |dot, to, from, factor| {
+            vectorize(
+                #[inline(always)]
+                || from.iter_mut().for_each(|v| *v *= factor),
+            );
+            dot.narrow(from, to);
+        }),
+    }
+}
+
+/// As [`attend`]; `write(dot, to, from, factor)` writes numbers times a factor, and may write to both.
+fn attend_to<'a, D: FloatDot, T: Send>(
+    dot: D,
+    (q, turn): (&[f32], Option<Turn<'_>>),
+    dims: AttentionDims,
+    specs: &[AttentionSpec],
+    block: impl Fn(usize, usize) -> Option<Block<'a, D>> + Sync,
+    out: &mut [T],
+    write: impl Fn(D, &mut [T], &mut [f32], f32) + Sync,
 ) {
     let AttentionDims { batch, queries, heads, kv_heads, head_dim: d, .. } = dims;
     if out.is_empty() {
@@ -180,30 +209,30 @@ pub(super) fn attend<'a, D: FloatDot>(
             for (l, row) in rows(b, kv_head, start..end).enumerate() {
                 // SAFETY: a query and a key/value head belong to one task.
                 let place = unsafe { places.place(row) };
-                scratch.result(l * group..(l + 1) * group, place);
+                scratch.result(l * group..(l + 1) * group, place, |to, from, factor| write(dot, to, from, factor));
             }
         },
     );
 }
 
 /// A result that tasks write to side by side.
-struct Places<'a> {
-    at: *mut f32,
+struct Places<'a, T> {
+    at: *mut T,
     len: usize,
-    result: PhantomData<&'a mut [f32]>,
+    result: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: writing to it is left to the callers of `place`, who vouch that no two write to one number.
-unsafe impl Sync for Places<'_> {}
+unsafe impl<T: Send> Sync for Places<'_, T> {}
 
-impl<'a> Places<'a> {
-    fn new(result: &'a mut [f32]) -> Self {
+impl<'a, T> Places<'a, T> {
+    fn new(result: &'a mut [T]) -> Self {
         Self { at: result.as_mut_ptr(), len: result.len(), result: PhantomData }
     }
 
     /// Brings some of its numbers near, which neither reads nor writes them.
     fn ahead(&self, range: Range<usize>) {
-        range.step_by(LINE / size_of::<f32>()).for_each(|line| prefetch_line(self.at.wrapping_add(line)));
+        range.step_by(LINE / size_of::<T>()).for_each(|line| prefetch_line(self.at.wrapping_add(line).cast()));
     }
 
     /// Some of its numbers.
@@ -211,7 +240,7 @@ impl<'a> Places<'a> {
     /// # Safety
     /// Nothing else reads or writes them as long as they are held.
     #[allow(clippy::mut_from_ref, reason = "callers vouch for it")]
-    unsafe fn place(&self, range: Range<usize>) -> &mut [f32] {
+    unsafe fn place(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
         // SAFETY: inside the result, which is borrowed as long as this; callers vouch that nobody else has it.
         unsafe { std::slice::from_raw_parts_mut(self.at.add(range.start), range.len()) }
@@ -254,11 +283,11 @@ impl<D: Dot> Scratch<D> {
         }
     }
 
-    /// The attended values of some rows [rows, d].
-    fn result(&self, rows: Range<usize>, to: &mut [f32]) {
-        let sums = self.sums.chunks_exact(self.width.max(1)).zip(&self.running);
+    /// The attended values of some rows [rows, d], once: `write(to, sums, factor)` for each.
+    fn result<T>(&mut self, rows: Range<usize>, to: &mut [T], write: impl Fn(&mut [T], &mut [f32], f32)) {
+        let sums = self.sums.chunks_exact_mut(self.width.max(1)).zip(&self.running);
         for ((sums, running), to) in sums.skip(rows.start).zip(to.chunks_exact_mut(self.d.max(1))) {
-            math::scaled(to, sums, running.inverse());
+            write(to, &mut sums[..self.d], running.inverse());
         }
     }
 }

@@ -9,11 +9,15 @@ use super::{
     attention::attend,
     dot::{FloatDot, FloatWork},
     key_block::{BLOCK, Heads, OwnedBlock},
-    result,
+    outcome::Results,
+    panels::Entries,
 };
 use crate::{
-    Error, Result, Tensor,
-    ops::{AttentionDims, AttentionSpec, CacheSpec, CachedAttention, CachedAttentionDims, Filled, KvCache, Mask},
+    DType, Error, Result, Tensor,
+    ops::{
+        Attention, AttentionDims, AttentionSpec, CacheSpec, CachedAttention, CachedAttentionDims, CachedAttentionSpec,
+        Filled, KvCache, Mask,
+    },
 };
 
 const OP: &str = "cached_attention";
@@ -33,20 +37,21 @@ impl CpuCache {
     }
 
     /// Stores `k`, `v` [L, G, d] of one layer at positions `len ..`.
-    fn write<D: FloatDot>(&mut self, layer: usize, k: &[f32], v: &[f32]) {
+    fn write<D: FloatDot>(&mut self, layer: usize, k: &[f32], v: Entries<'_>) {
         let heads = self.heads();
         let row = heads.count * heads.dim;
         let blocks = &mut self.layers[layer];
-        let (mut position, mut k, mut v) = (self.filled.len(), k, v);
-        while !k.is_empty() {
+        let (positions, mut at) = (k.len() / row, 0);
+        while at < positions {
+            let position = self.filled.len() + at;
             if position / BLOCK == blocks.len() {
                 blocks.push(Arc::new(OwnedBlock::new::<D>(heads)));
             }
-            let len = (BLOCK - position % BLOCK).min(k.len() / row);
-            let ((k_now, k_later), (v_now, v_later)) = (k.split_at(len * row), v.split_at(len * row));
+            let len = (BLOCK - position % BLOCK).min(positions - at);
+            let own = at * row..(at + len) * row;
             let mut block = Arc::make_mut(&mut blocks[position / BLOCK]).block_mut::<D>(heads);
-            block.write(position % BLOCK, k_now, v_now, None);
-            (position, k, v) = (position + len, k_later, v_later);
+            block.write(position % BLOCK, &k[own.clone()], v.part(own), None);
+            at += len;
         }
     }
 }
@@ -95,22 +100,26 @@ impl CachedAttention for Cpu {
         k: &Tensor,
         v: &Tensor,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
+        let CachedAttentionSpec { layer, scale, to } = *spec;
         let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } =
             CachedAttentionDims::check(q, k, v, caches, layer)?;
-        let (kt, vt) = (activation(OP, "k", k)?, activation(OP, "v", v)?);
+        let (kt, vt) = (activation(OP, "k", k)?, Entries::of(OP, "v", v)?);
         let qt = activation(OP, "q", q)?;
         let mut own = Vec::with_capacity(batch);
         for cache in caches.iter_mut() {
             own.push(self.own(&mut **cache)?);
         }
         let dims = AttentionDims { batch, queries, keys: 0, heads, kv_heads, head_dim };
-        let mut out = self.memory.room(qt.len());
-        let step = Step { q: qt, k: kt, v: vt, dims, caches: own, layer, scale, out: &mut out };
+        let mut out = self.outcome(qt.len(), to);
+        let step = Step { q: qt, k: kt, v: vt, dims, caches: own, layer, scale, out: out.results() };
         self.attention_product().run(step);
-        result(out, q.shape())
+        out.tensor(q.shape())
+    }
+
+    fn rounding(&self) -> Option<DType> {
+        Attention::rounding(self)
     }
 }
 
@@ -137,13 +146,13 @@ impl Cpu {
 struct Step<'a> {
     q: &'a [f32],
     k: &'a [f32],
-    v: &'a [f32],
+    v: Entries<'a>,
     dims: AttentionDims,
     caches: Vec<&'a mut CpuCache>,
     layer: usize,
     scale: f32,
     /// As `q`.
-    out: &'a mut [f32],
+    out: Results<'a>,
 }
 
 impl FloatWork for Step<'_> {
@@ -153,11 +162,11 @@ impl FloatWork for Step<'_> {
         let Self { q, k, v, dims, mut caches, layer, scale, out } = self;
         let rows = dims.queries * dims.kv_heads * dims.head_dim;
         for (b, cache) in caches.iter_mut().enumerate() {
-            cache.write::<D>(layer, &k[b * rows..(b + 1) * rows], &v[b * rows..(b + 1) * rows]);
+            cache.write::<D>(layer, &k[b * rows..(b + 1) * rows], v.part(b * rows..(b + 1) * rows));
         }
         let caches: Vec<&CpuCache> = caches.into_iter().map(|cache| &*cache).collect();
         let specs: Vec<AttentionSpec> =
-            caches.iter().map(|c| AttentionSpec { scale, mask: Mask::Causal { offset: c.len() } }).collect();
+            caches.iter().map(|c| AttentionSpec { scale, mask: Mask::Causal { offset: c.len() }, to: None }).collect();
         let block = |b: usize, i: usize| Some(caches[b].layers[layer].get(i)?.block(caches[b].heads()));
         attend(dot, (q, None), dims, &specs, block, out);
     }

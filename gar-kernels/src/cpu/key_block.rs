@@ -6,7 +6,7 @@ use bytemuck::Zeroable;
 use super::{
     buffer::Buffer,
     dot::{Dot, FloatDot},
-    panels::{interleave, narrow, panel_len},
+    panels::{Entries, interleave, narrow, panel_len},
     prefetch::prefetch_l2,
     rotary::Angles,
     strip::Panels,
@@ -97,7 +97,22 @@ impl<'a, D: FloatDot> BlockMut<'a, D> {
 
     /// Writes keys and values [L, heads, d] of positions `at ..`, no more than the block has left; keys are turned where there
     /// are angles, and a place in them for the first key.
-    pub(super) fn write(&mut self, at: usize, k: &[f32], v: &[f32], turn: Option<(Angles<'_>, usize)>) {
+    pub(super) fn write(&mut self, at: usize, k: &[f32], v: Entries<'_>, turn: Option<(Angles<'_>, usize)>) {
+        match v {
+            Entries::F32(v) => self.write_as(at, k, v, D::weight, turn),
+            Entries::BF16(v) => self.write_as(at, k, v, D::rounded, turn),
+        }
+    }
+
+    #[inline(always)]
+    fn write_as<T: Copy>(
+        &mut self,
+        at: usize,
+        k: &[f32],
+        v: &[T],
+        weight: impl Fn(T) -> D::Weight,
+        turn: Option<(Angles<'_>, usize)>,
+    ) {
         let heads = self.heads;
         let row = heads.count * heads.dim;
         let (key_len, value_len) = lens::<D>(heads.dim);
@@ -125,7 +140,7 @@ impl<'a, D: FloatDot> BlockMut<'a, D> {
                         prefetch_l2(&k[next.clone()]);
                         prefetch_l2(&v[next]);
                     }
-                    write_values::<D>(values, at, v, row, columns.clone());
+                    write_values::<D, T>(values, at, v, &weight, row, columns.clone());
                 },
             );
             write_keys::<D>(keys, at, &scratch, heads.dim);
@@ -148,10 +163,11 @@ fn write_keys<D: FloatDot>(keys: &mut [D::Weight], mut at: usize, mut k: &[D::We
 /// Puts `columns` of the rows of `v` [L, `row`] in at position `at`: whole groups of positions where there are. For
 /// [`vectorize`].
 #[inline(always)]
-fn write_values<D: FloatDot>(
+fn write_values<D: FloatDot, T: Copy>(
     values: &mut [D::Weight],
     mut at: usize,
-    mut v: &[f32],
+    mut v: &[T],
+    weight: impl Fn(T) -> D::Weight,
     row: usize,
     columns: Range<usize>,
 ) {
@@ -164,12 +180,12 @@ fn write_values<D: FloatDot>(
             if pair {
                 let lines = now[columns.clone()].iter().zip(&now[row..][columns]);
                 for (pair, (&a, &b)) in group.as_chunks_mut::<2>().0.iter_mut().zip(lines) {
-                    *pair = [D::weight(a), D::weight(b)];
+                    *pair = [weight(a), weight(b)];
                 }
             } else {
                 let entries = group.iter_mut().skip(at % D::GROUP).step_by(D::GROUP);
                 for (entry, &v) in entries.zip(&now[columns]) {
-                    *entry = D::weight(v);
+                    *entry = weight(v);
                 }
             }
         }

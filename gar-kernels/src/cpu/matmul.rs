@@ -6,14 +6,15 @@ use super::{
     convert::Floats,
     dot::{Dot, FloatDot, FloatWork, IntDot, IntWork},
     epilogue::{After, AfterInt8},
+    outcome::Results,
     packed::{Kind, Packed},
     panels::{Entries, Matrix},
-    product::{self, Finish, Results, Weight, multiply},
-    result, result_in,
+    product::{self, Finish, Weight, multiply},
+    result,
 };
 use crate::{
     DType, Error, Result, Tensor,
-    host::{HostStorage, Room},
+    host::HostStorage,
     ops::{Epilogue, MatMul, MatMulDims, Projection},
 };
 
@@ -24,7 +25,7 @@ impl MatMul for Cpu {
     fn matmul(&self, x: &Tensor, w: &Tensor, epilogue: Epilogue<'_>) -> Result<Tensor> {
         let (dims, shape) = MatMulDims::check(x, w, &epilogue)?;
         let w = self.packed(w)?;
-        let mut out = self.results(dims, &epilogue);
+        let mut out = self.outcome(dims.m * dims.n, epilogue.to);
         let layer = Layer { w: &w, after: After::of(&epilogue, dims.n)?, out: out.results() };
         Layers { x: matrix(x, dims)?, layers: vec![layer] }.run();
         out.tensor(&shape)
@@ -35,7 +36,7 @@ impl MatMul for Cpu {
         let checked: Vec<(MatMulDims, Vec<usize>)> = checked.collect::<Result<_>>()?;
         let weights: Vec<_> = projections.iter().map(|p| self.packed(p.w)).collect::<Result<_>>()?;
         let [first, others @ ..] = weights.as_slice() else { return Ok(Vec::new()) };
-        let outs = checked.iter().zip(projections).map(|((dims, _), p)| self.results(*dims, &p.epilogue));
+        let outs = checked.iter().zip(projections).map(|((dims, _), p)| self.outcome(dims.m * dims.n, p.epilogue.to));
         let mut outs: Vec<_> = outs.collect();
         let layers = projections.iter().zip(&weights).zip(&mut outs);
         let layers =
@@ -92,15 +93,6 @@ impl MatMul for Cpu {
 }
 
 impl Cpu {
-    /// Room for a product, in bf16 where that is asked for.
-    fn results(&self, dims: MatMulDims, epilogue: &Epilogue<'_>) -> Outcome {
-        let len = dims.m * dims.n;
-        match epilogue.to {
-            Some(DType::BF16) => Outcome { room: self.memory.room(len.div_ceil(2)), dtype: DType::BF16, len },
-            _ => Outcome { room: self.memory.room(len), dtype: DType::F32, len },
-        }
-    }
-
     /// A weight in panels, made now where it was not prepared.
     fn packed<'a>(&self, w: &'a Tensor) -> Result<Cow<'a, Packed>> {
         Ok(match Packed::of(OP, w)? {
@@ -124,32 +116,7 @@ impl Cpu {
 }
 
 fn matrix(x: &Tensor, MatMulDims { m, k, .. }: MatMulDims) -> Result<Matrix<'_>> {
-    let entries = match x.dtype() {
-        DType::BF16 => Entries::BF16(x.host()?),
-        _ => Entries::F32(activation(OP, "x", x)?),
-    };
-    Ok(Matrix { entries, rows: m, k, transposed: false })
-}
-
-/// Memory that a result is written to.
-struct Outcome {
-    room: Room,
-    dtype: DType,
-    /// Results, of which the room may hold one more.
-    len: usize,
-}
-
-impl Outcome {
-    fn results(&mut self) -> Results<'_> {
-        match self.dtype {
-            DType::BF16 => Results::BF16(&mut bytemuck::cast_slice_mut(&mut self.room)[..self.len]),
-            _ => Results::F32(&mut self.room),
-        }
-    }
-
-    fn tensor(self, shape: &[usize]) -> Result<Tensor> {
-        result_in(self.room, self.dtype, shape)
-    }
+    Ok(Matrix { entries: Entries::of(OP, "x", x)?, rows: m, k, transposed: false })
 }
 
 /// A product and what follows it.

@@ -14,6 +14,7 @@ mod math;
 mod matmul;
 mod norm;
 mod options;
+mod outcome;
 mod packed;
 mod panels;
 mod patch_embed;

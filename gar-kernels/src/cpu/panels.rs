@@ -6,12 +6,15 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{
+    activation,
     buffer::Buffer,
     convert::Floats,
     dot::{Dot, FloatDot, IntDot},
+    on_host,
     transpose::{Source, transpose},
     vectorize,
 };
+use crate::{DType, Result, Tensor};
 
 /// Entries of one panel over `k`.
 pub(super) fn panel_len<D: Dot>(k: usize) -> usize {
@@ -136,12 +139,29 @@ pub(super) fn interleave<D: Dot>(
     }
 }
 
-/// Entries of x.
+/// Entries of x, or of values.
 #[derive(Clone, Copy)]
 pub(super) enum Entries<'a> {
     F32(&'a [f32]),
     /// Rounded by whoever made them.
     BF16(&'a [bf16]),
+}
+
+impl<'a> Entries<'a> {
+    /// Those of an activation, or an error that names operation and argument.
+    pub(super) fn of(op: &'static str, what: &'static str, tensor: &'a Tensor) -> Result<Self> {
+        Ok(match tensor.dtype() {
+            DType::BF16 => Self::BF16(on_host(op, what, tensor).and_then(|_| tensor.host())?),
+            _ => Self::F32(activation(op, what, tensor)?),
+        })
+    }
+
+    pub(super) fn part(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(all) => Self::F32(&all[range]),
+            Self::BF16(all) => Self::BF16(&all[range]),
+        }
+    }
 }
 
 /// The matrix x [rows, k].

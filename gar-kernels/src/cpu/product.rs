@@ -30,13 +30,12 @@
 use std::ops::Range;
 
 use bytemuck::Zeroable;
-use half::bf16;
 use rayon::prelude::*;
 
 use super::{
     dot::{Dot, RUN},
+    outcome::Results,
     panels::{Matrix, Rows, panel_len},
-    prefetch::prefetch,
     strip::{Panels, height, strip},
 };
 
@@ -94,36 +93,6 @@ pub(super) enum Out<'a> {
     Rows { values: &'a mut [f32], stride: usize },
     /// In the place of their sums: they are moved on from there.
     Sums,
-}
-
-/// Results of a product, in the type that they were asked for in.
-pub(super) enum Results<'a> {
-    F32(&'a mut [f32]),
-    BF16(&'a mut [bf16]),
-}
-
-impl<'a> Results<'a> {
-    /// Takes the first `len` away.
-    fn split_off(&mut self, len: usize) -> Self {
-        match self {
-            Self::F32(all) => Self::F32(split_off(all, len)),
-            Self::BF16(all) => Self::BF16(split_off(all, len)),
-        }
-    }
-
-    /// Asks for memory that will be written to.
-    fn ahead(&self, range: Range<usize>) {
-        match self {
-            Self::F32(all) => prefetch(&all[range]),
-            Self::BF16(all) => prefetch(&all[range]),
-        }
-    }
-}
-
-fn split_off<'a, T>(all: &mut &'a mut [T], len: usize) -> &'a mut [T] {
-    let (now, later) = std::mem::take(all).split_at_mut(len);
-    *all = later;
-    now
 }
 
 /// One of several products of the same rows.

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     DType, Error, Result, Tensor,
-    ops::{CacheSpec, CachedAttention, CachedAttentionDims, KvCache, Pairing, RotaryDims, Rotation},
+    ops::{
+        CacheSpec, CachedAttention, CachedAttentionDims, CachedAttentionSpec, KvCache, Pairing, RotaryDims, Rotation,
+    },
 };
 
 const OP: &str = "cached_attention";
@@ -42,10 +44,9 @@ impl CachedAttention for Cuda {
         k: &Tensor,
         v: &Tensor,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
-        self.attend_turned([q, k, v], None, caches, layer, scale)
+        self.attend_turned([q, k, v], None, caches, spec)
     }
 
     /// Few queries are turned by the kernel that reads them.
@@ -56,12 +57,11 @@ impl CachedAttention for Cuda {
         v: &Tensor,
         rotation: Rotation<'_>,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
         match self.angles(q, k, &rotation, caches)? {
-            None => self.attend(&rotation.apply(q)?, &rotation.apply(k)?, v, caches, layer, scale),
-            angles => self.attend_turned([q, k, v], angles, caches, layer, scale),
+            None => self.attend(&rotation.apply(q)?, &rotation.apply(k)?, v, caches, spec),
+            angles => self.attend_turned([q, k, v], angles, caches, spec),
         }
     }
 }
@@ -96,9 +96,9 @@ impl Cuda {
         [q, k, v]: [&Tensor; 3],
         angles: Option<Angles>,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
+        let CachedAttentionSpec { layer, scale, .. } = *spec;
         let dims = CachedAttentionDims::check(q, k, v, caches, layer)?;
         check_head(OP, q, dims.head_dim)?;
         let mut own = Vec::with_capacity(dims.batch);

@@ -9,7 +9,7 @@ use super::{
     reference,
 };
 use crate::{
-    Device, Tensor,
+    DType, Device, Tensor,
     ops::{Attention, AttentionSpec, Mask},
 };
 
@@ -36,7 +36,7 @@ impl Case {
     }
 
     fn spec(&self) -> AttentionSpec {
-        AttentionSpec { scale: (self.dim as f32).sqrt().recip(), mask: self.mask }
+        AttentionSpec { scale: (self.dim as f32).sqrt().recip(), mask: self.mask, to: None }
     }
 
     /// The keys that query `i` sees.
@@ -54,7 +54,8 @@ impl Case {
 }
 
 /// Judges an [`Attention`]: agreement for both masks, grouped heads and every offset; convex combinations of what a query
-/// sees; nothing of the future; shift and permutation of keys; scores beyond the range of `exp`; refusals.
+/// sees; nothing of the future; shift and permutation of keys; scores beyond the range of `exp`; values and results in the types
+/// that they are rounded to; refusals.
 ///
 /// # Errors
 /// The first law that is broken.
@@ -141,6 +142,14 @@ pub fn attention(op: &dyn Attention, device: &dyn Device, config: &LawConfig) ->
         let found = attend(&[tail, k.clone(), v.clone()], &AttentionSpec { mask, ..c.spec() })?;
         let all = judge.down(&attend(&[q, k, v], &c.spec())?)?;
         judge.close(&all.slice_axis(Axis(1), (skip..).into()).to_owned(), &found)
+    })?;
+    judge.law("values and results in the types that they are rounded to change nothing", cases(config), |c| {
+        let [q, k, v] = c.operands(config);
+        let (values, q, k) = (judge.values(&v, op.rounding())?, judge.up(&q)?, judge.up(&k)?);
+        let plain = op.attention(&q, &k, &judge.up(&v)?, &c.spec())?;
+        judge.same(&plain, &op.attention(&q, &k, &values, &c.spec())?)?;
+        let asked = op.attention(&q, &k, &values, &AttentionSpec { to: Some(DType::BF16), ..c.spec() })?;
+        judge.same_in_its_type(&plain, &asked)
     })?;
     refusals(op, &judge)
 }

@@ -9,8 +9,8 @@ use super::{
     reference,
 };
 use crate::{
-    Device, Tensor,
-    ops::{CacheSpec, CachedAttention, KvCache, Mask},
+    DType, Device, Tensor,
+    ops::{CacheSpec, CachedAttention, CachedAttentionSpec, KvCache, Mask},
 };
 
 /// Layers of every cache: two, so that one written over the other shows.
@@ -49,8 +49,8 @@ impl Case {
         CacheSpec { layers: LAYERS, kv_heads: self.kv_heads, head_dim: self.dim, capacity }
     }
 
-    fn scale(&self) -> f32 {
-        (self.dim as f32).sqrt().recip()
+    fn attention(&self, layer: usize) -> CachedAttentionSpec {
+        CachedAttentionSpec { layer, scale: (self.dim as f32).sqrt().recip(), to: None }
     }
 }
 
@@ -89,9 +89,21 @@ impl Trial<'_> {
 
     /// Attends in every layer without advancing.
     fn attend(&self, caches: &mut [&mut dyn KvCache], tokens: &Tokens) -> Verdict<Vec<Tensor>> {
+        self.attend_in(caches, tokens, None, None)
+    }
+
+    /// The same with values of a type, results asked for in another.
+    fn attend_in(
+        &self,
+        caches: &mut [&mut dyn KvCache],
+        tokens: &Tokens,
+        values: Option<DType>,
+        to: Option<DType>,
+    ) -> Verdict<Vec<Tensor>> {
         let step = |(layer, [q, k, v]): (usize, &[Array4<f64>; 3])| {
-            let (q, k, v) = (self.judge.up(q)?, self.judge.up(k)?, self.judge.up(v)?);
-            Ok(self.op.attend(&q, &k, &v, caches, layer, self.case.scale())?)
+            let (q, k, v) = (self.judge.up(q)?, self.judge.up(k)?, self.judge.values(v, values)?);
+            let spec = CachedAttentionSpec { to, ..self.case.attention(layer) };
+            Ok(self.op.attend(&q, &k, &v, caches, &spec)?)
         };
         tokens.layers.iter().enumerate().map(step).collect()
     }
@@ -109,7 +121,13 @@ impl Trial<'_> {
     fn expected(&self, sequence: &Tokens, layer: usize, range: std::ops::Range<usize>) -> Array4<f64> {
         let [q, k, v] = &sequence.part(0..range.end).layers[layer];
         let q = q.slice(s![.., range.clone(), .., ..]).to_owned();
-        reference::attention(&q, k, v, f64::from(self.case.scale()), Mask::Causal { offset: range.start })
+        reference::attention(
+            &q,
+            k,
+            v,
+            f64::from(self.case.attention(layer).scale),
+            Mask::Causal { offset: range.start },
+        )
     }
 }
 
@@ -121,7 +139,8 @@ fn length(expected: usize, cache: &dyn KvCache) -> Verdict {
 }
 
 /// Judges a [`CachedAttention`]: causal attention however a sequence is cut, forks that share a prefix and nothing else,
-/// truncation, steps that leave no trace until they are counted in, batches equal to single sequences, refusals.
+/// truncation, steps that leave no trace until they are counted in, batches equal to single sequences, values and results in the
+/// types that they are rounded to, refusals.
 ///
 /// # Errors
 /// The first law that is broken.
@@ -207,6 +226,20 @@ pub fn cached_attention(op: &dyn CachedAttention, device: &dyn Device, config: &
         }
         Ok(())
     })?;
+    judge.law("values and results in the types that they are rounded to change nothing", cases(), |c| {
+        let (t, sequence) = (Trial { op, judge, case: c }, c.tokens(config, c.total(), 0));
+        let (mut plain, mut rounded, mut at) = (t.cache(c.total())?, t.cache(c.total())?, 0);
+        for &chunk in &c.chunks {
+            let tokens = sequence.part(at..at + chunk);
+            let expected = t.attend(&mut [&mut *plain], &tokens)?;
+            let found = t.attend_in(&mut [&mut *rounded], &tokens, op.rounding(), Some(DType::BF16))?;
+            expected.iter().zip(&found).try_for_each(|(e, f)| judge.same_in_its_type(e, f))?;
+            plain.advance(chunk)?;
+            rounded.advance(chunk)?;
+            at += chunk;
+        }
+        Ok(())
+    })?;
     refusals(op, judge, cases())
 }
 
@@ -230,11 +263,11 @@ fn refusals(op: &dyn CachedAttention, judge: &Judge<'_>, cases: impl Strategy<Va
         let zeros = |shape: &[usize]| judge.up(&ArrayD::zeros(shape));
         let (g, h, d) = (c.kv_heads, c.kv_heads * c.group, c.dim);
         let (q, kv) = (zeros(&[1, 1, h, d])?, zeros(&[1, 1, g, d])?);
-        judge.refuses("a token beyond the capacity", op.attend(&q, &kv, &kv, &mut [&mut *cache], 0, 1.0))?;
+        judge.refuses("a token beyond the capacity", op.attend(&q, &kv, &kv, &mut [&mut *cache], &c.attention(0)))?;
         length(total, &*cache)?;
         let mut empty = t.cache(1)?;
         let mut refuse = |what, q: &[usize], k: &[usize], v: &[usize], layer| {
-            let result = op.attend(&zeros(q)?, &zeros(k)?, &zeros(v)?, &mut [&mut *empty], layer, 1.0);
+            let result = op.attend(&zeros(q)?, &zeros(k)?, &zeros(v)?, &mut [&mut *empty], &c.attention(layer));
             judge.refuses(what, result)
         };
         let (q, kv) = ([1, 1, h, d], [1, 1, g, d]);

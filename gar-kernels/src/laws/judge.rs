@@ -186,6 +186,23 @@ impl Judge<'_> {
         self.close(&self.down(expected)?, found)
     }
 
+    /// Compares two results of the implementation, of which the second may be of another type.
+    pub(super) fn same_in_its_type(&self, expected: &Tensor, found: &Tensor) -> Verdict {
+        // By way of f32, which results fit: the crate's own way from f64 takes some numbers just above a tie for ties.
+        let as_found = |v: f64| match found.dtype() {
+            DType::F16 => f16::from_f32(v as f32).to_f64(),
+            DType::BF16 => bf16::from_f32(v as f32).to_f64(),
+            _ => v,
+        };
+        self.close(&self.down(expected)?.mapv_into(as_found), found)
+    }
+
+    /// Uploads an activation in the type that an operation says to round it to, if it says so.
+    pub(super) fn values<D: Dimension>(&self, array: &Array<f64, D>, rounding: Option<DType>) -> Verdict<Tensor> {
+        let activations = self.config.activations;
+        self.up_as(&array.mapv(|v| round(v, activations)), rounding.unwrap_or(activations))
+    }
+
     /// Requires an error.
     pub(super) fn refuses<T>(&self, what: &str, result: crate::Result<T>) -> Verdict {
         match result {

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     DType, Device, Tensor,
-    ops::{Attention, AttentionSpec, CacheSpec, CachedAttention, KvCache, Mask, Pairing, Rotary, RotarySpec, Rotation},
+    ops::{
+        Attention, AttentionSpec, CacheSpec, CachedAttention, CachedAttentionSpec, KvCache, Mask, Pairing, Rotary,
+        RotarySpec, Rotation,
+    },
 };
 
 #[derive(Clone, Debug)]
@@ -116,7 +119,7 @@ pub fn attention_rotated(
 ) -> Result<(), Violation> {
     let judge = Judge { op: "attention_rotated", device, config };
     let cases = || cases(config, 140, 1..3);
-    let spec = |c: &Case, mask| AttentionSpec { scale: (c.dim as f32).sqrt().recip(), mask };
+    let spec = |c: &Case, mask| AttentionSpec { scale: (c.dim as f32).sqrt().recip(), mask, to: None };
     judge.law(
         "turning on the way gives what turning before gives",
         (cases(), 1..3_usize, any::<bool>()),
@@ -160,6 +163,7 @@ pub fn cached_attention_rotated(
     config: &LawConfig,
 ) -> Result<(), Violation> {
     let judge = Judge { op: "attend_rotated", device, config };
+    let attention = CachedAttentionSpec { layer: 1, scale: 0.2, to: None };
     // Sequences of different lengths, whose new tokens come in parts; positions follow the cache, or lie elsewhere.
     let parts = proptest::collection::vec(config.extent(20), 1..3);
     let inputs = (cases(config, 140, 1..3), 1..6_usize, parts, select(vec![0, 0, 5]));
@@ -178,7 +182,7 @@ pub fn cached_attention_rotated(
         for ((a, b), &len) in turned.iter_mut().zip(&mut rotated).zip(&c.start) {
             let [q, k, v] = operands(1, len)?;
             for cache in [a, b] {
-                op.attend(&q, &k, &v, &mut [&mut **cache], 1, 0.2)?;
+                op.attend(&q, &k, &v, &mut [&mut **cache], &attention)?;
                 cache.advance(len)?;
             }
         }
@@ -188,8 +192,9 @@ pub fn cached_attention_rotated(
             let spec = RotarySpec { cos: &cos, sin: &sin, start: &start, pairing: c.pairing };
             let rotation = Rotation { rotary, spec };
             let expected =
-                op.attend(&rotation.apply(&q)?, &rotation.apply(&k)?, &v, &mut borrowed(&mut turned), 1, 0.2)?;
-            judge.same(&expected, &op.attend_rotated(&q, &k, &v, rotation, &mut borrowed(&mut rotated), 1, 0.2)?)?;
+                op.attend(&rotation.apply(&q)?, &rotation.apply(&k)?, &v, &mut borrowed(&mut turned), &attention)?;
+            judge
+                .same(&expected, &op.attend_rotated(&q, &k, &v, rotation, &mut borrowed(&mut rotated), &attention)?)?;
             for cache in turned.iter_mut().chain(&mut rotated) {
                 cache.advance(len)?;
             }
@@ -205,7 +210,14 @@ pub fn cached_attention_rotated(
         let spec_of = CacheSpec { layers: 1, kv_heads: c.heads, head_dim: c.dim, capacity: positions + 1 };
         let mut cache = op.cache(spec_of)?;
         cache.advance(positions)?;
-        let found = op.attend_rotated(&x, &x, &x, Rotation { rotary, spec }, &mut [&mut *cache], 0, 1.0);
+        let found = op.attend_rotated(
+            &x,
+            &x,
+            &x,
+            Rotation { rotary, spec },
+            &mut [&mut *cache],
+            &CachedAttentionSpec { layer: 0, ..attention },
+        );
         judge.refuses("a start outside", found)
     })
 }

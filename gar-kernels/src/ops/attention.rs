@@ -1,6 +1,6 @@
 //! Scaled dot-product attention over keys and values given as tensors.
 use super::Rotation;
-use crate::{Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub struct AttentionSpec {
     pub scale: f32,
     /// Which keys a query sees.
     pub mask: Mask,
+    /// Element type that the result is asked for in, where whoever reads it rounds it to that anyway
+    /// ([`MatMul::rounding`](super::MatMul::rounding)); `None` leaves it to the implementation, and one that has results of one
+    /// type only may pass over it.
+    pub to: Option<DType>,
 }
 
 /// `softmax(scale · q kᵀ + mask) v`, with the softmax in f32 or better and no [L, S] matrix in memory.
@@ -50,6 +54,15 @@ pub trait Attention: Send + Sync {
         spec: &AttentionSpec,
     ) -> Result<Tensor> {
         self.attention(&rotation.apply(q)?, &rotation.apply(k)?, v, spec)
+    }
+
+    /// Element type that values are rounded to before they are multiplied, if they are. Who makes values can make them in that
+    /// type at once ([`Epilogue::to`](super::Epilogue::to)): results are the same, and less memory is read and written. The
+    /// default knows of no rounding.
+    ///
+    /// An implementation that passes its attention on to another should pass this on too.
+    fn rounding(&self) -> Option<DType> {
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 use std::any::Any;
 
 use super::Rotation;
-use crate::{Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 
 /// Size of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,17 @@ pub trait KvCache: Send {
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
+/// Parameters of an attention through caches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CachedAttentionSpec {
+    /// The layer of the caches.
+    pub layer: usize,
+    /// Multiplied into every score, usually `1/√d`.
+    pub scale: f32,
+    /// Element type that the result is asked for in; as [`AttentionSpec::to`](super::AttentionSpec::to).
+    pub to: Option<DType>,
+}
+
 /// Makes caches and attends through them.
 pub trait CachedAttention: Send + Sync {
     /// An empty cache.
@@ -125,7 +136,7 @@ pub trait CachedAttention: Send + Sync {
     /// When memory runs out or the head size is not supported.
     fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>>;
 
-    /// Stores `k`, `v` [B, L, G, d] of one layer behind what each of the B caches holds, and lets `q` [B, L, H, d] attend
+    /// Stores `k`, `v` [B, L, G, d] of a layer behind what each of the B caches holds, and lets `q` [B, L, H, d] attend
     /// causally to everything up to itself → [B, L, H, d]. The new positions count only after [`KvCache::advance`], so
     /// that all layers of one step write to the same place and a failed step leaves no trace.
     ///
@@ -137,8 +148,7 @@ pub trait CachedAttention: Send + Sync {
         k: &Tensor,
         v: &Tensor,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor>;
 
     /// [`attend`](Self::attend) of `q` [B, L, H, d] and `k` [B, L, G, d] that are turned before, with `v` [B, L, G, d]: the
@@ -149,7 +159,6 @@ pub trait CachedAttention: Send + Sync {
     ///
     /// # Errors
     /// As [`attend`](Self::attend) and [`Rotary::rotary`](super::Rotary::rotary).
-    #[allow(clippy::too_many_arguments)]
     fn attend_rotated(
         &self,
         q: &Tensor,
@@ -157,10 +166,17 @@ pub trait CachedAttention: Send + Sync {
         v: &Tensor,
         rotation: Rotation<'_>,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
-        self.attend(&rotation.apply(q)?, &rotation.apply(k)?, v, caches, layer, scale)
+        self.attend(&rotation.apply(q)?, &rotation.apply(k)?, v, caches, spec)
+    }
+
+    /// Element type that values are rounded to before they are stored, if they are; as
+    /// [`Attention::rounding`](super::Attention::rounding).
+    ///
+    /// An implementation that passes its attention on to another should pass this on too.
+    fn rounding(&self) -> Option<DType> {
+        None
     }
 }
 

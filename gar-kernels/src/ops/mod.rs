@@ -17,7 +17,7 @@ mod sampling;
 
 pub use argmax::ArgMax;
 pub use attention::{Attention, AttentionDims, AttentionSpec, Mask};
-pub use cached_attention::{CacheSpec, CachedAttention, CachedAttentionDims, Filled, KvCache};
+pub use cached_attention::{CacheSpec, CachedAttention, CachedAttentionDims, CachedAttentionSpec, Filled, KvCache};
 pub use matmul::{Activation, Epilogue, MatMul, MatMulDims, Projection};
 pub use norm::{Norm, NormKind, NormSpec, Normalization};
 pub use patch_embed::{PatchDims, PatchEmbed, PatchSpec};

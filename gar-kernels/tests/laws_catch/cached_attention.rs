@@ -52,9 +52,9 @@ impl CachedAttention for Plant {
         k: &Tensor,
         v: &Tensor,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
+        let CachedAttentionSpec { layer, scale, .. } = *spec;
         let dims = CachedAttentionDims::check(q, k, v, caches, layer)?;
         let (row, mut out) = (dims.kv_heads * dims.head_dim, Vec::new());
         for (b, cache) in caches.iter_mut().enumerate() {
@@ -68,7 +68,7 @@ impl CachedAttention for Plant {
                 let held = memory[..end * row].to_vec();
                 all.push(Tensor::from_vec(held, &[1, end, dims.kv_heads, dims.head_dim])?);
             }
-            let spec = AttentionSpec { scale, mask: Mask::Causal { offset: cache.len() } };
+            let spec = AttentionSpec { scale, mask: Mask::Causal { offset: cache.len() }, to: None };
             out.extend(Cpu::default().attention(&q.rows(b..b + 1)?, &all[0], &all[1], &spec)?.to_f32_vec()?);
         }
         Tensor::from_vec(out, q.shape())
@@ -90,6 +90,35 @@ fn layers_in_one_place() {
     caught!(cached_attention, Plant { copies: true, one_layer: true });
 }
 
+/// Says that it rounds values, and does not.
+struct RoundsNothing;
+
+impl CachedAttention for RoundsNothing {
+    fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
+        Cpu::default().cache(spec)
+    }
+
+    fn attend(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        caches: &mut [&mut dyn KvCache],
+        spec: &CachedAttentionSpec,
+    ) -> Result<Tensor> {
+        Cpu::default().attend(q, k, v, caches, spec)
+    }
+
+    fn rounding(&self) -> Option<DType> {
+        Some(DType::BF16)
+    }
+}
+
+#[test]
+fn rounding_of_values_that_is_not_done() {
+    caught!(cached_attention, RoundsNothing);
+}
+
 /// Turns keys as if every chunk were the first.
 struct KeysFromZero;
 
@@ -104,10 +133,9 @@ impl CachedAttention for KeysFromZero {
         k: &Tensor,
         v: &Tensor,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
-        Cpu::default().attend(q, k, v, caches, layer, scale)
+        Cpu::default().attend(q, k, v, caches, spec)
     }
 
     fn attend_rotated(
@@ -117,12 +145,11 @@ impl CachedAttention for KeysFromZero {
         v: &Tensor,
         rotation: Rotation<'_>,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
         let start = vec![0; caches.len()];
         let wrong = Rotation { spec: RotarySpec { start: &start, ..rotation.spec }, ..rotation };
-        self.attend(&rotation.apply(q)?, &wrong.apply(k)?, v, caches, layer, scale)
+        self.attend(&rotation.apply(q)?, &wrong.apply(k)?, v, caches, spec)
     }
 }
 

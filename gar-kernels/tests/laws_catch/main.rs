@@ -248,6 +248,23 @@ mod rotary {
         }
     }
 
+    /// Says that it rounds values, and does not.
+    struct RoundsNothing;
+    impl Attention for RoundsNothing {
+        fn attention(&self, q: &Tensor, k: &Tensor, v: &Tensor, spec: &AttentionSpec) -> Result<Tensor> {
+            Cpu::default().attention(q, k, v, spec)
+        }
+
+        fn rounding(&self) -> Option<DType> {
+            Some(DType::BF16)
+        }
+    }
+
+    #[test]
+    fn rounding_of_values_that_is_not_done() {
+        caught!(attention, RoundsNothing);
+    }
+
     #[test]
     fn turning_on_the_way_is_judged() {
         let judge = |op: &dyn Attention| {

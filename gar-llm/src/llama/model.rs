@@ -5,7 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use gar_kernels::ops::{
-    CacheSpec, Epilogue, KvCache, NormKind, NormSpec, Normalization, Pairing, Projection, RotarySpec, Rotation,
+    CacheSpec, CachedAttentionSpec, Epilogue, KvCache, NormKind, NormSpec, Normalization, Pairing, Projection,
+    RotarySpec, Rotation,
 };
 use gar_kernels::{Kernels, Progress, Tensor, Weights};
 
@@ -202,12 +203,15 @@ impl Llama {
         let LlamaConfig { heads, kv_heads, head_dim, .. } = self.config;
         let [batch, rows, _] = x.dims("llama", "x")?;
         let split = |t: &Tensor, heads: usize| t.reshape(&[batch, rows, heads, head_dim]);
-        let projections = [&layer.query, &layer.key, &layer.value].map(Linear::projection);
+        let mut projections = [&layer.query, &layer.key, &layer.value].map(Linear::projection);
+        // Only attention reads values, and only the next product what attention gives.
+        projections[2].epilogue.to = kernels.cached_attention.rounding();
+        let to = kernels.matmul.rounding(&layer.output.weight);
         let norm = self.rms_norm(kernels, &layer.attention_norm, &layer.query.weight);
         let [q, k, v] = kernels.matmul.matmuls_normalized_of(x, norm, projections)?;
         let (q, k, v) = (split(&q, heads)?, split(&k, kv_heads)?, split(&v, kv_heads)?);
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        let mixed = kernels.cached_attention.attend_rotated(&q, &k, &v, rotation, caches, index, scale)?;
+        let spec = CachedAttentionSpec { layer: index, scale: 1.0 / (head_dim as f32).sqrt(), to };
+        let mixed = kernels.cached_attention.attend_rotated(&q, &k, &v, rotation, caches, &spec)?;
         layer.output.apply(kernels, &mixed.reshape(&[batch, rows, heads * head_dim])?, Some(x))
     }
 

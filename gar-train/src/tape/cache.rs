@@ -4,7 +4,7 @@ use std::any::Any;
 
 use gar_core::kernels::{
     Error, Kernels, Result, Tensor,
-    ops::{AttentionSpec, CacheSpec, CachedAttention, CachedAttentionDims, Filled, KvCache, Mask},
+    ops::{AttentionSpec, CacheSpec, CachedAttention, CachedAttentionDims, CachedAttentionSpec, Filled, KvCache, Mask},
 };
 
 use super::{Tape, host};
@@ -73,9 +73,9 @@ impl CachedAttention for Tape {
         k: &Tensor,
         v: &Tensor,
         caches: &mut [&mut dyn KvCache],
-        layer: usize,
-        scale: f32,
+        spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
+        let CachedAttentionSpec { layer, scale, to } = *spec;
         let dims = CachedAttentionDims::check(q, k, v, caches, layer)?;
         let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = dims;
         let (mut lens, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
@@ -97,7 +97,7 @@ impl CachedAttention for Tape {
         let attend = |q: &Tensor, keys: &[Vec<Tensor>], values: &[Vec<Tensor>], offset: usize| {
             let shape = [keys.len(), offset + queries, kv_heads, head_dim];
             let (k, v) = (self.join(&keys.concat(), &shape)?, self.join(&values.concat(), &shape)?);
-            let spec = AttentionSpec { scale, mask: Mask::Causal { offset } };
+            let spec = AttentionSpec { scale, mask: Mask::Causal { offset }, to };
             gar_core::kernels::ops::Attention::attention(self, q, &k, &v, &spec)
         };
         match lens.first() {

@@ -113,6 +113,11 @@ impl FloatDot for Single {
         value
     }
 
+    #[inline(always)]
+    fn rounded(value: bf16) -> f32 {
+        operand::widened(value)
+    }
+
     fn rounds(self) -> bool {
         false
     }
@@ -189,6 +194,11 @@ impl FloatDot for Half {
     #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
+    }
+
+    #[inline(always)]
+    fn rounded(value: bf16) -> bf16 {
+        value
     }
 
     fn rounds(self) -> bool {

@@ -124,6 +124,11 @@ impl FloatDot for Single {
         value
     }
 
+    #[inline(always)]
+    fn rounded(value: bf16) -> f32 {
+        operand::widened(value)
+    }
+
     fn rounds(self) -> bool {
         false
     }
@@ -201,6 +206,11 @@ impl FloatDot for Half {
     #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
+    }
+
+    #[inline(always)]
+    fn rounded(value: bf16) -> bf16 {
+        value
     }
 
     fn rounds(self) -> bool {
@@ -298,6 +308,11 @@ impl FloatDot for HalfPairs {
     #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
+    }
+
+    #[inline(always)]
+    fn rounded(value: bf16) -> bf16 {
+        value
     }
 
     fn rounds(self) -> bool {

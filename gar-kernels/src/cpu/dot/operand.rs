@@ -25,6 +25,12 @@ pub(super) fn to_bf16(value: f32) -> bf16 {
     bf16::from_bits((round(value).to_bits() >> 16) as u16)
 }
 
+/// A bf16 as f32. Its own conversion would stand in the way of vectors.
+#[inline(always)]
+pub(super) fn widened(value: bf16) -> f32 {
+    f32::from_bits(u32::from(value.to_bits()) << 16)
+}
+
 /// Single entries: the transpose of the rows.
 pub(super) fn singles(x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
     let (bytes, stride, rows) = (bytemuck::cast_slice(x), k * size_of::<f32>(), x.len() / k.max(1));

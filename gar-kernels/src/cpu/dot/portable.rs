@@ -81,6 +81,11 @@ impl<const LANES: usize, const ROWS: usize> FloatDot for Single<LANES, ROWS> {
         value
     }
 
+    #[inline(always)]
+    fn rounded(value: bf16) -> f32 {
+        operand::widened(value)
+    }
+
     fn rounds(self) -> bool {
         false
     }
@@ -151,6 +156,11 @@ impl<const LANES: usize, const ROWS: usize> FloatDot for Half<LANES, ROWS> {
     #[inline(always)]
     fn weight(value: f32) -> bf16 {
         operand::to_bf16(value)
+    }
+
+    #[inline(always)]
+    fn rounded(value: bf16) -> bf16 {
+        value
     }
 
     fn rounds(self) -> bool {

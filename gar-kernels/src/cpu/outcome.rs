@@ -1,0 +1,68 @@
+//! Results in the type that they are asked for in.
+use std::ops::Range;
+
+use half::bf16;
+
+use super::{Cpu, prefetch::prefetch, result_in};
+use crate::{DType, Result, Tensor, host::Room};
+
+/// Memory that a result is written to.
+pub(super) struct Outcome {
+    room: Room,
+    dtype: DType,
+    /// Results, of which the room may hold one more.
+    len: usize,
+}
+
+impl Cpu {
+    /// Room for `len` results, in bf16 where that is asked for.
+    pub(super) fn outcome(&self, len: usize, to: Option<DType>) -> Outcome {
+        match to {
+            Some(DType::BF16) => Outcome { room: self.memory.room(len.div_ceil(2)), dtype: DType::BF16, len },
+            _ => Outcome { room: self.memory.room(len), dtype: DType::F32, len },
+        }
+    }
+}
+
+impl Outcome {
+    pub(super) fn results(&mut self) -> Results<'_> {
+        match self.dtype {
+            DType::BF16 => Results::BF16(&mut bytemuck::cast_slice_mut(&mut self.room)[..self.len]),
+            _ => Results::F32(&mut self.room),
+        }
+    }
+
+    pub(super) fn tensor(self, shape: &[usize]) -> Result<Tensor> {
+        result_in(self.room, self.dtype, shape)
+    }
+}
+
+/// Results, in the type that they were asked for in.
+pub(super) enum Results<'a> {
+    F32(&'a mut [f32]),
+    BF16(&'a mut [bf16]),
+}
+
+impl<'a> Results<'a> {
+    /// Takes the first `len` away.
+    pub(super) fn split_off(&mut self, len: usize) -> Self {
+        match self {
+            Self::F32(all) => Self::F32(split_off(all, len)),
+            Self::BF16(all) => Self::BF16(split_off(all, len)),
+        }
+    }
+
+    /// Asks for memory that will be written to.
+    pub(super) fn ahead(&self, range: Range<usize>) {
+        match self {
+            Self::F32(all) => prefetch(&all[range]),
+            Self::BF16(all) => prefetch(&all[range]),
+        }
+    }
+}
+
+fn split_off<'a, T>(all: &mut &'a mut [T], len: usize) -> &'a mut [T] {
+    let (now, later) = std::mem::take(all).split_at_mut(len);
+    *all = later;
+    now
+}
