@@ -14,8 +14,8 @@ use gar_kernels::{
     DType, Kernels, Result, Tensor, bf16,
     cuda::{Cuda, Driver, Recorder, Runtime},
     ops::{
-        Activation, AttentionSpec, CacheSpec, CachedAttentionSpec, Draw, Epilogue, KvCache, Mask, NormKind, NormSpec,
-        Normalization, Pairing, PoolSpec, Projection, RoiAlignSpec, RotarySpec, Rotation,
+        Activation, AttentionSpec, CacheSpec, CachedAttentionSpec, Draw, Epilogue, Gated, KvCache, Mask, NormKind,
+        NormSpec, Normalization, Pairing, PoolSpec, Projection, RoiAlignSpec, RotarySpec, Rotation,
     },
 };
 
@@ -177,7 +177,9 @@ impl Bench {
         let (gate, up) = (self.ring(&[inner, width], DType::BF16)?, self.ring(&[inner, width], DType::BF16)?);
         let both: Vec<[&Tensor; 2]> = gate.iter().zip(&up).map(|(gate, up)| [gate, up]).collect();
         self.line(&line("norm, gate, up, SwiGLU", true), &both, |w| {
-            self.k.matmul.swiglu_normalized(&x, normalization, w.map(plain), &*self.k.pointwise)
+            let [gate, up] = w.map(plain);
+            let gated = Gated { gate, up, pointwise: &*self.k.pointwise, to: None };
+            self.k.matmul.swiglu_normalized(&x, normalization, gated)
         })?;
         self.line(&line("norm, gate, up, SwiGLU", false), &both, |w| {
             let [gate, up] = self.k.matmul.matmuls_of(&normalization.apply(&x)?, w.map(plain))?;

@@ -290,7 +290,8 @@ fn few_rows_agree_with_the_plain_product_and_do_not_see_each_other() {
             let half = Projection { w: &w, epilogue: Epilogue { bias: Some(&bias), ..Epilogue::default() } };
             let normalization = Normalization { norm: &cuda, spec };
             let x = x.rows(rows).unwrap();
-            down(&cuda, &cuda.swiglu_normalized(&x, normalization, [half, half], &cuda).unwrap())
+            let gated = Gated { gate: half, up: half, pointwise: &cuda, to: None };
+            down(&cuda, &cuda.swiglu_normalized(&x, normalization, gated).unwrap())
         };
         let all_gated = gated(0..16);
         for rows in [0..1, 3..8, 15..16] {

@@ -5,7 +5,7 @@
 use gar_kernels::{
     DType, Kernels, Tensor, bf16,
     cpu::{CpuOptions, InstructionSet, Precision, WeightFormat},
-    ops::{AttentionSpec, Epilogue, Mask, Projection},
+    ops::{AttentionSpec, Epilogue, Gated, Mask, NormKind, NormSpec, Normalization, Projection},
 };
 
 /// Numbers in (−1, 1) that repeat nowhere soon.
@@ -118,6 +118,36 @@ fn several_products_have_the_bits_of_each_alone() {
                     let alone = matmul.matmul(&x, w, Epilogue::default()).unwrap();
                     assert!(alone.host::<f32>().unwrap() == found.host::<f32>().unwrap(), "{set}, {options:?}, {m}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_swiglu_in_one_pass_has_the_bits_of_its_steps() {
+    for options in [CpuOptions::default(), BF16, INT8] {
+        for set in InstructionSet::available() {
+            let kernels = Kernels::cpu_with(CpuOptions { instructions: Some(set), ..options }).unwrap();
+            for [m, n, k] in SHAPES {
+                let tensor = |seed, n| Tensor::from_vec(noise(n * k, seed), &[n, k]).unwrap();
+                let (x, gate, up) = (tensor(7, m), tensor(1 << 20, n), tensor(1 << 21, n));
+                let (weight, bias) = (Tensor::from_vec(vec![1.5_f32; k], &[k]), Tensor::from_vec(noise(n, 3), &[n]));
+                let (weight, bias) = (weight.unwrap(), bias.unwrap());
+                let spec = NormSpec { kind: NormKind::Rms, weight: &weight, bias: None, eps: 1e-5, to: None };
+                let normalization = Normalization { norm: &*kernels.norm, spec };
+                let of = |w, bias| Projection { w, epilogue: Epilogue { bias, ..Epilogue::default() } };
+                let (gate, up) = (of(&gate, Some(&bias)), of(&up, None));
+                let gated = Gated { gate, up, pointwise: &*kernels.pointwise, to: None };
+                let matmul = &kernels.matmul;
+                let steps = matmul.matmuls_normalized_of(&x, normalization, [gate, up]).unwrap();
+                let steps = kernels.pointwise.swiglu(&steps[0], &steps[1]).unwrap();
+                let steps = steps.host::<f32>().unwrap();
+                let found = matmul.swiglu_normalized(&x, normalization, gated).unwrap();
+                assert!(found.host::<f32>().unwrap() == steps, "{set}, {options:?}, {m} × {n} × {k}");
+                let asked = Gated { to: Some(DType::BF16), ..gated };
+                let found = matmul.swiglu_normalized(&x, normalization, asked).unwrap();
+                let rounded: Vec<bf16> = steps.iter().map(|&v| bf16::from_f32(v)).collect();
+                assert!(found.host::<bf16>().unwrap() == rounded, "{set}, {options:?}, {m} × {n} × {k}, bf16");
             }
         }
     }

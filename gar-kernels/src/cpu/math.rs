@@ -131,17 +131,30 @@ pub(super) fn fill<S: Simd>(simd: S, row: &mut [f32], f: impl Fn(usize) -> S::f3
     }
 }
 
+/// Replaces a row register by register; `f` is given the entry that a register begins at, and the register.
+#[inline(always)]
+pub(super) fn replace<S: Simd>(simd: S, row: &mut [f32], f: impl Fn(usize, S::f32s) -> S::f32s) {
+    let (registers, rest) = S::as_mut_simd_f32s(row);
+    let mut at = 0;
+    for register in registers {
+        *register = f(at, *register);
+        at += S::F32_LANES;
+    }
+    if !rest.is_empty() {
+        let last = f(at, simd.partial_load_f32s(rest));
+        simd.partial_store_f32s(rest, last);
+    }
+}
+
 /// row ← row · factor, a register of one number.
 #[inline(always)]
 pub(super) fn scale<S: Simd>(simd: S, row: &mut [f32], factor: S::f32s) {
-    let (registers, rest) = S::as_mut_simd_f32s(row);
-    for register in registers {
-        *register = simd.mul_f32s(*register, factor);
-    }
-    if !rest.is_empty() {
-        let scaled = simd.mul_f32s(simd.partial_load_f32s(rest), factor);
-        simd.partial_store_f32s(rest, scaled);
-    }
+    replace(
+        simd,
+        row,
+        #[inline(always)]
+        |_, register| simd.mul_f32s(register, factor),
+    );
 }
 
 /// to ← from · factor.

@@ -1,5 +1,5 @@
 //! Matrix products on the CPU: weights in panels, and what follows a product while its results are in the cache.
-use std::{borrow::Cow, sync::Arc};
+use std::{any::Any, borrow::Cow, sync::Arc};
 
 use super::{
     Cpu, Precision, WeightFormat, activation,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     DType, Error, Result, Tensor,
     host::HostStorage,
-    ops::{Epilogue, MatMul, MatMulDims, Projection},
+    ops::{Epilogue, Gated, MatMul, MatMulDims, Normalization, Projection},
 };
 
 const OP: &str = "matmul";
@@ -26,7 +26,7 @@ impl MatMul for Cpu {
         let (dims, shape) = MatMulDims::check(x, w, &epilogue)?;
         let w = self.packed(w)?;
         let mut out = self.outcome(dims.m * dims.n, epilogue.to);
-        let layer = Layer { w: &w, after: After::of(&epilogue, dims.n)?, out: out.results() };
+        let layer = Layer { w: &w, after: After::of(&epilogue, dims.n)?, gate: None, out: out.results() };
         Layers { x: matrix(x, dims)?, layers: vec![layer] }.run();
         out.tensor(&shape)
     }
@@ -39,8 +39,8 @@ impl MatMul for Cpu {
         let outs = checked.iter().zip(projections).map(|((dims, _), p)| self.outcome(dims.m * dims.n, p.epilogue.to));
         let mut outs: Vec<_> = outs.collect();
         let layers = projections.iter().zip(&weights).zip(&mut outs);
-        let layers =
-            layers.map(|((p, w), out)| Ok(Layer { w, after: After::of(&p.epilogue, w.n)?, out: out.results() }));
+        let layers = layers
+            .map(|((p, w), out)| Ok(Layer { w, after: After::of(&p.epilogue, w.n)?, gate: None, out: out.results() }));
         let (x, layers) = (matrix(x, checked[0].0)?, layers.collect::<Result<Vec<_>>>()?);
         if others.iter().all(|w| w.multiplies_like(first)) {
             Layers { x, layers }.run();
@@ -48,6 +48,24 @@ impl MatMul for Cpu {
             layers.into_iter().for_each(|layer| Layers { x, layers: vec![layer] }.run());
         }
         outs.into_iter().zip(&checked).map(|(out, (_, shape))| out.tensor(shape)).collect()
+    }
+
+    /// In one pass, of weights that multiply alike.
+    fn swiglu_normalized(&self, x: &Tensor, normalization: Normalization<'_>, gated: Gated<'_>) -> Result<Tensor> {
+        let ([gate, up], x) = (gated.projections(), normalization.apply(x)?);
+        let [gate_w, up_w] = [self.packed(gate.w)?, self.packed(up.w)?];
+        let own = (gated.pointwise as &dyn Any).is::<Self>();
+        if !own || gate.w.shape() != up.w.shape() || !gate_w.multiplies_like(&up_w) {
+            let [gate, up] = (self as &dyn MatMul).matmuls_of(&x, [gate, up])?;
+            return gated.pointwise.swiglu(&gate, &up);
+        }
+        MatMulDims::check(&x, gate.w, &gate.epilogue)?;
+        let (dims, shape) = MatMulDims::check(&x, up.w, &up.epilogue)?;
+        let mut out = self.outcome(dims.m * dims.n, gated.to);
+        let gate = Some((&*gate_w, After::of(&gate.epilogue, dims.n)?));
+        let layer = Layer { w: &up_w, after: After::of(&up.epilogue, dims.n)?, gate, out: out.results() };
+        Layers { x: matrix(&x, dims)?, layers: vec![layer] }.run();
+        out.tensor(&shape)
     }
 
     fn rounding(&self, w: &Tensor) -> Option<DType> {
@@ -109,7 +127,7 @@ impl Cpu {
         let w = self.pack_floats(Floats::of(op, "b", b)?, b.dtype(), n, x.k, true);
         let (mut out, shape) = (self.memory.room(x.rows * n), [x.rows, n]);
         let out_of = Results::F32(&mut out);
-        let layer = Layer { w: &w, after: After::of(&Epilogue::default(), n)?, out: out_of };
+        let layer = Layer { w: &w, after: After::of(&Epilogue::default(), n)?, gate: None, out: out_of };
         Layers { x, layers: vec![layer] }.run();
         result(out, &shape).map(Some)
     }
@@ -123,6 +141,8 @@ fn matrix(x: &Tensor, MatMulDims { m, k, .. }: MatMulDims) -> Result<Matrix<'_>>
 struct Layer<'a> {
     w: &'a Packed,
     after: After<'a>,
+    /// Whose results gate this one's.
+    gate: Option<(&'a Packed, After<'a>)>,
     /// [m, n].
     out: Results<'a>,
 }
@@ -143,9 +163,13 @@ impl<'a> Layers<'a> {
     }
 
     fn multiply<D: Dot, F: Finish<D::Sum>>(self, dot: D, finish: impl Fn(&'a Packed, After<'a>) -> F) {
-        let products = self.layers.into_iter().map(|Layer { w, after, out }| {
+        let layer = |w: &'a Packed, after| {
             let weight = Weight { panels: w.panels.entries(), n: w.n, k: w.k };
-            product::Product { w: weight, finish: finish(w, after), out }
+            product::Layer { w: weight, finish: finish(w, after) }
+        };
+        let products = self.layers.into_iter().map(|Layer { w, after, gate, out }| product::Product {
+            layers: gate.into_iter().chain([(w, after)]).map(|(w, after)| layer(w, after)).collect(),
+            out,
         });
         multiply(dot, self.x, products.collect());
     }

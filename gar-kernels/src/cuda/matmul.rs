@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     DType, Result, Tensor,
-    ops::{Activation, Epilogue, MatMul, MatMulDims, NormKind, Normalization, Pointwise, Projection},
+    ops::{Activation, Epilogue, Gated, MatMul, MatMulDims, NormKind, Normalization, Projection},
 };
 
 const OP: &str = "matmul";
@@ -116,13 +116,8 @@ impl MatMul for Cuda {
     }
 
     /// Few rows take one launch.
-    fn swiglu_normalized(
-        &self,
-        x: &Tensor,
-        normalization: Normalization<'_>,
-        [gate, up]: [Projection<'_>; 2],
-        pointwise: &(dyn Pointwise + 'static),
-    ) -> Result<Tensor> {
+    fn swiglu_normalized(&self, x: &Tensor, normalization: Normalization<'_>, gated: Gated<'_>) -> Result<Tensor> {
+        let ([gate, up], pointwise) = (gated.projections(), gated.pointwise);
         let plain =
             |e: &Epilogue<'_>| e.activation == Activation::Identity && e.scale.is_none() && e.residual.is_none();
         let fits =

@@ -9,8 +9,8 @@ use super::{
     reference,
 };
 use crate::{
-    Device, Tensor,
-    ops::{Activation, Epilogue, MatMul, Norm, NormKind, NormSpec, Normalization, Pointwise, Projection},
+    DType, Device, Tensor,
+    ops::{Activation, Epilogue, Gated, MatMul, Norm, NormKind, NormSpec, Normalization, Pointwise, Projection},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +93,10 @@ impl Operands {
     }
 }
 
+fn gated<'a>([gate, up]: [Projection<'a>; 2], pointwise: &'a (dyn Pointwise + 'static)) -> Gated<'a> {
+    Gated { gate, up, pointwise, to: None }
+}
+
 /// Judges [`MatMul::matmuls_normalized`] and [`MatMul::swiglu_normalized`] with a [`Norm`] and [`Pointwise`]: agreement with the
 /// definition for both kinds of norm and any epilogue, rows that do not see each other, refusals.
 ///
@@ -131,12 +135,21 @@ pub fn normalized(
         let o = c.operands(judge)?;
         let [gate, up] = o.expected(c.kind);
         let expected = Zip::from(&gate).and(&up).map_collect(|&g, &u| reference::silu(g) * u);
-        let found = op.swiglu_normalized(&o.x.1, o.normalization(c.kind, norm), o.projections(), pointwise)?;
+        let gated = gated(o.projections(), pointwise);
+        let found = op.swiglu_normalized(&o.x.1, o.normalization(c.kind, norm), gated)?;
         // Gate and up are each off by the tolerance times their own largest, which the other one multiplies.
         let largest = |a: &Array2<f64>| a.iter().fold(1.0_f64, |most, v| most.max(v.abs()));
         let tolerance = 2.0 * config.tolerance * largest(&gate) * largest(&up) / largest(&expected);
         let config = &LawConfig { tolerance, ..config.clone() };
         Judge { config, ..*judge }.close(&expected, &found)
+    })?;
+    judge.law("a SwiGLU asked for in another type is the same, rounded", cases(), |c| {
+        let o = c.operands(judge)?;
+        let swiglu = |to| {
+            let gated = Gated { to, ..gated(o.projections(), pointwise) };
+            op.swiglu_normalized(&o.x.1, o.normalization(c.kind, norm), gated)
+        };
+        judge.same_in_its_type(&swiglu(None)?, &swiglu(Some(DType::BF16))?)
     })?;
     judge.law("a row of the result depends on its own row of x only", cases(), |c| {
         let (o, kept) = (c.operands(judge)?, c.m / 2);
@@ -146,9 +159,9 @@ pub fn normalized(
         let mut others = o.x.0.clone();
         others.rows_mut().into_iter().enumerate().filter(|(i, _)| *i != kept).for_each(|(_, mut row)| row.fill(1000.0));
         let apply = |x: &Tensor| -> Verdict<[Tensor; 2]> {
-            let (normalization, [gate, up]) = (o.normalization(c.kind, norm), o.projections());
-            let [first] = op.matmuls_normalized_of(x, normalization, [gate])?;
-            let gated = op.swiglu_normalized(x, normalization, [gate, up], pointwise)?;
+            let (normalization, projections) = (o.normalization(c.kind, norm), o.projections());
+            let [first] = op.matmuls_normalized_of(x, normalization, [projections[0]])?;
+            let gated = op.swiglu_normalized(x, normalization, gated(projections, pointwise))?;
             Ok([first.rows(kept..kept + 1)?, gated.rows(kept..kept + 1)?])
         };
         let (expected, found) = (apply(&o.x.1)?, apply(&judge.up(&others)?)?);
@@ -162,7 +175,7 @@ pub fn normalized(
         let wider = judge.up(&Array2::zeros((c.n, c.k + 1)))?;
         let plain = |w| Projection { w, epilogue: Epilogue::default() };
         let (gate, up) = (plain(&gate.w.1), plain(&up.w.1));
-        let swiglu = |n, projections| op.swiglu_normalized(&o.x.1, n, projections, pointwise);
+        let swiglu = |n, projections| op.swiglu_normalized(&o.x.1, n, gated(projections, pointwise));
         judge.refuses("a longer norm", op.matmuls_normalized(&o.x.1, wrong, &[gate]))?;
         judge.refuses("a longer norm of a SwiGLU", swiglu(wrong, [gate, up]))?;
         judge.refuses("a wider weight", op.matmuls_normalized(&o.x.1, fits, &[gate, plain(&wider)]))?;

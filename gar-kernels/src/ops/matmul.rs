@@ -38,6 +38,26 @@ pub struct Projection<'a> {
     pub epilogue: Epilogue<'a>,
 }
 
+/// The first half of a gated MLP (SwiGLU): what `silu(x·gateᵀ) · (x·upᵀ)` is made of.
+#[derive(Clone, Copy)]
+pub struct Gated<'a> {
+    /// The gate. Element types that its epilogue and that of `up` ask for are of no matter.
+    pub gate: Projection<'a>,
+    /// What is gated.
+    pub up: Projection<'a>,
+    /// Joins them.
+    pub pointwise: &'a (dyn Pointwise + 'static),
+    /// Element type that the result is asked for in; as [`Epilogue::to`].
+    pub to: Option<DType>,
+}
+
+impl<'a> Gated<'a> {
+    /// Gate and up, in whatever type an implementation gives.
+    pub fn projections(&self) -> [Projection<'a>; 2] {
+        [self.gate, self.up].map(|p| Projection { epilogue: Epilogue { to: None, ..p.epilogue }, ..p })
+    }
+}
+
 /// `y = epilogue(x · wᵀ)`.
 pub trait MatMul: Send + Sync {
     /// `x` [.., K] times `w` [N, K] transposed → [.., N].
@@ -73,23 +93,16 @@ pub trait MatMul: Send + Sync {
         self.matmuls(&normalization.apply(x)?, projections)
     }
 
-    /// `silu(x·gateᵀ) · (x·upᵀ)` of rows `x` [.., K] that are normalised before → [.., N]: the first half of a gated MLP
-    /// (SwiGLU). The default goes one step after the other; an implementation that knows the steps can keep what is between
-    /// them, and then rounds in other places.
+    /// `silu(x·gateᵀ) · (x·upᵀ)` of rows `x` [.., K] that are normalised before → [.., N]. The default goes one step after the
+    /// other; an implementation that knows the steps can keep what is between them, and then may round in other places.
     ///
     /// An implementation that passes its products on to another may leave it at that.
     ///
     /// # Errors
     /// As [`matmul`](Self::matmul), [`Norm::norm`](super::Norm::norm) and [`Pointwise::swiglu`].
-    fn swiglu_normalized(
-        &self,
-        x: &Tensor,
-        normalization: Normalization<'_>,
-        [gate, up]: [Projection<'_>; 2],
-        pointwise: &(dyn Pointwise + 'static),
-    ) -> Result<Tensor> {
-        let [gate, up] = exactly(self.matmuls_normalized(x, normalization, &[gate, up])?)?;
-        pointwise.swiglu(&gate, &up)
+    fn swiglu_normalized(&self, x: &Tensor, normalization: Normalization<'_>, gated: Gated<'_>) -> Result<Tensor> {
+        let [gate, up] = exactly(self.matmuls_normalized(x, normalization, &gated.projections())?)?;
+        gated.pointwise.swiglu(&gate, &up)
     }
 
     /// Element type that rows are rounded to before they are multiplied with `w`, if they are. Who makes rows for such products

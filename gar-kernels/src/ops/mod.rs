@@ -18,7 +18,7 @@ mod sampling;
 pub use argmax::ArgMax;
 pub use attention::{Attention, AttentionDims, AttentionSpec, Mask};
 pub use cached_attention::{CacheSpec, CachedAttention, CachedAttentionDims, CachedAttentionSpec, Filled, KvCache};
-pub use matmul::{Activation, Epilogue, MatMul, MatMulDims, Projection};
+pub use matmul::{Activation, Epilogue, Gated, MatMul, MatMulDims, Projection};
 pub use norm::{Norm, NormKind, NormSpec, Normalization};
 pub use patch_embed::{PatchDims, PatchEmbed, PatchSpec};
 pub use pointwise::Pointwise;

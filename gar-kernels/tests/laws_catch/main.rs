@@ -437,14 +437,9 @@ mod matmul {
             Cpu::default().matmul(x, w, epilogue)
         }
 
-        fn swiglu_normalized(
-            &self,
-            x: &Tensor,
-            normalization: Normalization<'_>,
-            [gate, up]: [Projection<'_>; 2],
-            pointwise: &(dyn Pointwise + 'static),
-        ) -> Result<Tensor> {
-            Cpu::default().swiglu_normalized(x, normalization, [up, gate], pointwise)
+        fn swiglu_normalized(&self, x: &Tensor, normalization: Normalization<'_>, gated: Gated<'_>) -> Result<Tensor> {
+            let swapped = Gated { gate: gated.up, up: gated.gate, ..gated };
+            Cpu::default().swiglu_normalized(x, normalization, swapped)
         }
     }
 

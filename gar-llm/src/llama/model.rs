@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use gar_kernels::ops::{
-    CacheSpec, CachedAttentionSpec, Epilogue, KvCache, NormKind, NormSpec, Normalization, Pairing, Projection,
+    CacheSpec, CachedAttentionSpec, Epilogue, Gated, KvCache, NormKind, NormSpec, Normalization, Pairing, Projection,
     RotarySpec, Rotation,
 };
 use gar_kernels::{Kernels, Progress, Tensor, Weights};
@@ -179,8 +179,10 @@ impl Llama {
         for (i, layer) in self.layers.iter().enumerate() {
             x = self.attention(kernels, layer, i, &x, rotation, &mut caches)?;
             let norm = self.rms_norm(kernels, &layer.mlp_norm, &layer.gate.weight);
-            let projections = [&layer.gate, &layer.up].map(Linear::projection);
-            let gated = kernels.matmul.swiglu_normalized(&x, norm, projections, &*kernels.pointwise)?;
+            let [gate, up] = [&layer.gate, &layer.up].map(Linear::projection);
+            let to = kernels.matmul.rounding(&layer.down.weight);
+            let gated = Gated { gate, up, pointwise: &*kernels.pointwise, to };
+            let gated = kernels.matmul.swiglu_normalized(&x, norm, gated)?;
             x = layer.down.apply(kernels, &gated, Some(&x))?;
             after(i + 1, &x);
         }
