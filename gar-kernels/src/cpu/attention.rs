@@ -24,9 +24,11 @@
 //!
 //! Rows from 500 on were measured on another day, beside the row above them, which gave 470; rows from 556 on on a third, beside
 //! the row above them, which gave 517; the last on a fourth, the operation alone again and again, where fresh memory cost the row
-//! above it a tenth. A tower with it takes 1.5 % less time. Values that come in bf16 and results that leave in it, which have
-//! the same bits, save some per cent of a tower on a noisy Zen 3 (seven alternating runs: best 10.3 and 9.9 s). Three quarters of the time are products; what else they bound is
+//! above it a tenth. A tower with it takes 1.5 % less time. Three quarters of the time are products; what else they bound is
 //! the exponentials, whose multiplications go through the same two ports.
+//!
+//! Values that come in bf16 and results that leave in it have the same bits and are half the bytes: the best of seven alternating
+//! runs of a tower on a noisy Zen 3 took 10.3 seconds without and 9.9 with them.
 use std::{any::Any, marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;
@@ -151,10 +153,10 @@ pub(super) fn attend<'a, D: FloatDot>(
     out: Results<'_>,
 ) {
     match out {
-        Results::F32(out) => attend_to(dot, (q, turn), dims, specs, block, out, |_, to, from, factor| {
+        Results::F32(out) => attend_to(dot, (q, turn), dims, specs, block, out, |to, from, factor| {
             math::scaled(to, from, factor);
         }),
-        Results::BF16(out) => attend_to(dot, (q, turn), dims, specs, block, out, |dot, to, from, factor| {
+        Results::BF16(out) => attend_to(dot, (q, turn), dims, specs, block, out, |to, from, factor| {
             vectorize(
                 #[inline(always)]
                 || from.iter_mut().for_each(|v| *v *= factor),
@@ -164,7 +166,7 @@ pub(super) fn attend<'a, D: FloatDot>(
     }
 }
 
-/// As [`attend`]; `write(dot, to, from, factor)` writes numbers times a factor, and may write to both.
+/// As [`attend`]; `write(to, from, factor)` writes numbers times a factor, and may write to both.
 fn attend_to<'a, D: FloatDot, T: Send>(
     dot: D,
     (q, turn): (&[f32], Option<Turn<'_>>),
@@ -172,7 +174,7 @@ fn attend_to<'a, D: FloatDot, T: Send>(
     specs: &[AttentionSpec],
     block: impl Fn(usize, usize) -> Option<Block<'a, D>> + Sync,
     out: &mut [T],
-    write: impl Fn(D, &mut [T], &mut [f32], f32) + Sync,
+    write: impl Fn(&mut [T], &mut [f32], f32) + Sync,
 ) {
     let AttentionDims { batch, queries, heads, kv_heads, head_dim: d, .. } = dims;
     if out.is_empty() {
@@ -210,7 +212,7 @@ fn attend_to<'a, D: FloatDot, T: Send>(
             for (l, row) in rows(b, kv_head, start..end).enumerate() {
                 // SAFETY: a query and a key/value head belong to one task.
                 let place = unsafe { places.place(row) };
-                scratch.result(l * group..(l + 1) * group, place, |to, from, factor| write(dot, to, from, factor));
+                scratch.result(l * group..(l + 1) * group, place, &write);
             }
         },
     );

@@ -168,7 +168,8 @@ impl<'a> Layers<'a> {
             product::Layer { w: weight, finish: finish(w, after) }
         };
         let products = self.layers.into_iter().map(|Layer { w, after, gate, out }| product::Product {
-            layers: gate.into_iter().chain([(w, after)]).map(|(w, after)| layer(w, after)).collect(),
+            layer: layer(w, after),
+            gate: gate.map(|(w, after)| layer(w, after)),
             out,
         });
         multiply(dot, self.x, products.collect());

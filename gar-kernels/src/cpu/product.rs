@@ -98,10 +98,11 @@ pub(super) enum Out<'a> {
     Sums,
 }
 
-/// One of several products of the same rows: of one layer.
+/// One of several products of the same rows.
 pub(super) struct Product<'a, D: Dot, F> {
-    /// Or two of one shape, of which the first [gates](Gated) the second.
-    pub(super) layers: Vec<Layer<'a, D, F>>,
+    pub(super) layer: Layer<'a, D, F>,
+    /// One of the same shape that [gates](Gated) it.
+    pub(super) gate: Option<Layer<'a, D, F>>,
     /// [m, n].
     pub(super) out: Results<'a>,
 }
@@ -128,38 +129,39 @@ fn many_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Pro
     let parts = parts::<D>(x.rows);
     let most = most(&parts);
     let (mut outs, mut all) = (Vec::new(), Vec::new());
-    for Product { layers, out } in products {
-        outs.push((out, layers[0].w.n));
-        all.push(layers);
+    for Product { layer, gate, out } in products {
+        outs.push((out, layer.w.n));
+        all.push((layer, gate));
     }
     let of =
         |rows: Range<usize>| (rows.clone(), outs.iter_mut().map(|(out, n)| out.split_off(rows.len() * *n)).collect());
     let tasks: Vec<(Range<usize>, Vec<Results<'_>>)> = parts.into_iter().map(of).collect();
-    let gated = all.iter().any(|layers| layers.len() > 1);
+    let gated = all.iter().any(|(_, gate)| gate.is_some());
     let room = || {
         let sums = || vec![D::Sum::zeroed(); most.next_multiple_of(D::ROWS) * PANELS * D::PANEL];
         (Rows::zeroed(most, x.k, D::ROWS), [sums(), if gated { sums() } else { Vec::new() }])
     };
     tasks.into_par_iter().for_each_init(room, |(packed, sums), (rows, outs)| {
         packed.refill(dot, x, rows.clone());
-        for (layers, out) in all.iter().zip(outs) {
-            product(dot, packed, rows.clone(), layers, out, sums);
+        for ((layer, gate), out) in all.iter().zip(outs) {
+            product(dot, packed, rows.clone(), (layer, gate.as_ref()), out, sums);
         }
     });
 }
 
-/// Packed rows times the weight [n, k] of each layer → [rows, n]; block by block, so that a gate's sums stay in the cache.
+/// Packed rows times the weight [n, k] of a layer, gated where there is a gate → [rows, n]; block by block, so that a gate's
+/// sums stay in the cache.
 fn product<D: Dot, F: Finish<D::Sum>>(
     dot: D,
     x: &Rows<D>,
     rows: Range<usize>,
-    layers: &[Layer<'_, D, F>],
+    (layer, gate): (&Layer<'_, D, F>, Option<&Layer<'_, D, F>>),
     mut out: Results<'_>,
     [sums, gates]: &mut [Vec<D::Sum>; 2],
 ) {
-    let Some(Layer { w: Weight { n, k, .. }, finish }) = layers.last() else { return };
-    let (n, groups, tiles) = (*n, k.div_ceil(D::GROUP), rows.len().div_ceil(D::ROWS));
-    let stride = PANELS * D::PANEL;
+    let Layer { w: Weight { n, k, .. }, ref finish } = *layer;
+    let (groups, tiles, stride) = (k.div_ceil(D::GROUP), rows.len().div_ceil(D::ROWS), PANELS * D::PANEL);
+    let layers: Vec<&Layer<'_, D, F>> = gate.into_iter().chain([layer]).collect();
     let mut walk = walk::<D>(layers.len(), n, groups).peekable();
     while let Some((i, panel, depth)) = walk.next() {
         let (last, complete, begin) = (i + 1 == layers.len(), depth.end == groups, panel / PANELS * PANELS);
@@ -184,10 +186,12 @@ fn product<D: Dot, F: Finish<D::Sum>>(
             let len = rows.len() * stride;
             let columns = begin * D::PANEL..columns.end;
             let block = Sums { rows: rows.clone(), columns, sums: &mut sums[..len], stride, scales: &x.scales };
-            match (last, layers) {
-                (false, _) => layers[i].finish.finish(block.finished(Out::Sums)),
-                (true, [_]) => block.deliver(dot, finish, &mut out, n),
-                (true, _) => block.deliver(dot, &Gated { finish, gate: &gates[..len] }, &mut out, n),
+            if !last {
+                layers[i].finish.finish(block.finished(Out::Sums));
+            } else if gate.is_some() {
+                block.deliver(dot, &Gated { finish, gate: &gates[..len] }, &mut out, n);
+            } else {
+                block.deliver(dot, finish, &mut out, n);
             }
         }
     }
@@ -227,12 +231,12 @@ impl<'a, Sum: Pod> Sums<'a, Sum> {
     }
 }
 
-fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, Product { layers, out }: Product<'_, D, F>) {
-    let Some(Layer { w, finish }) = layers.last() else { return };
+fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product: Product<'_, D, F>) {
+    let Product { layer: Layer { w, finish }, gate, out } = product;
     let (m, groups, height) = (x.rows, x.k.div_ceil(D::GROUP), height::<D>(x.rows));
     let tiles = m.div_ceil(height);
     let x = Rows::pack(dot, x, 0..m, height);
-    let sums_of = |w: &Weight<'_, D>, columns: &Range<usize>| {
+    let sums_of = |w: Weight<'_, D>, columns: &Range<usize>| {
         let (begin, end) = (columns.start / D::PANEL, columns.end.div_ceil(D::PANEL));
         let stride = (end - begin) * D::PANEL;
         let mut sums = vec![D::Sum::zeroed(); tiles * height * stride];
@@ -253,11 +257,11 @@ fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, Product { layers, 
         let mut out = vec![0_f32; m * columns.len()];
         let values = Out::Rows { stride: columns.len(), values: &mut out };
         let own = Sums { rows: 0..m, columns: columns.clone(), sums: &mut sums, stride, scales: &x.scales };
-        if let [gate, _] = layers.as_slice() {
-            let (mut gates, _) = sums_of(&gate.w, &columns);
+        if let Some(gate) = &gate {
+            let (mut gates, _) = sums_of(gate.w, &columns);
             let of_gate = Sums { rows: 0..m, columns, sums: &mut gates, stride, scales: &x.scales };
             gate.finish.finish(of_gate.finished(Out::Sums));
-            Gated { finish, gate: &gates }.finish(own.finished(values));
+            Gated { finish: &finish, gate: &gates }.finish(own.finished(values));
         } else {
             finish.finish(own.finished(values));
         }
