@@ -226,4 +226,10 @@ fn the_cache_gives_what_the_compiler_gives() {
         let (other, compiled) = get(&kernel, architecture);
         assert!(compiled && other != first, "{kernel:?} for {architecture}");
     }
+    let entries = || std::fs::read_dir(folder.path()).unwrap().count();
+    let before = entries();
+    for (driver, more) in [(13_000, 1), (13_000, 1), (13_010, 2)] {
+        assert_eq!(compiler.cached(&small("42"), "sm_80", driver, &cache).unwrap(), first);
+        assert_eq!(entries(), before + more, "driver {driver}");
+    }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds what `run.sh` needs on a machine with a GPU, and packs it: tools/gpu/gar-gpu.tar.xz. Needs Rust, no GPU and no CUDA.
-# With GAR_GOLDEN set, the golden cases travel too.
+# With GAR_GOLDEN set, the golden cases travel too; where NVRTC is found, kernels compiled for a Hopper.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=tools/gpu/gar-gpu
@@ -16,12 +16,13 @@ for message in map(json.loads, sys.stdin):
         shutil.copy(message["executable"], sys.argv[1] + "/" + message["target"]["name"])' "$out/bin"
 }
 programs build --bin gar
-programs build --example time_kernels --example time_answer --example profile_answer
+programs build --example time_kernels --example time_answer --example profile_answer --example fill_kernel_cache
 programs test --no-run --test gpu --test cuda
 mv "$out/bin/gpu" "$out/bin/laws"
 mv "$out/bin/cuda" "$out/bin/golden"
 strip "$out"/bin/*
 
+"$out/bin/fill_kernel_cache" "$out/kernel-cache" || echo "kernels are compiled on the machine with the card" >&2
 cp -r fixtures "$out/fixtures"
 cp -r models/gar-mini "$out/gar-mini"
 if [ -n "${GAR_GOLDEN:-}" ]; then cp -r "$GAR_GOLDEN" "$out/golden"; fi

@@ -3,7 +3,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 
 use cudarc::nvrtc::{result::NvrtcError, sys};
 
-use super::{CacheKey, library};
+use super::{CacheKey, KernelCache, library};
 use crate::{
     Error, Result,
     cuda::{HEADERS, Kernel},
@@ -67,6 +67,16 @@ impl Compiler {
             key = key.with(name).with(value);
         }
         HEADERS.iter().fold(key.with("headers"), |key, (name, text)| key.with(name).with(text))
+    }
+
+    /// The image that a machine loads whose driver has the version `driver` (13000 for 13.0): from the cache, or compiled and kept
+    /// there. So a cache can be filled on a machine without a card.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn cached(&self, kernel: &Kernel, architecture: &str, driver: i32, cache: &KernelCache) -> Result<Vec<u8>> {
+        let key = self.key(kernel, architecture).with(format!("driver {driver}"));
+        cache.get(&key, || Ok(self.compile(kernel, architecture)?.image))
     }
 
     /// Compiles the source of `kernel` with its macros for `architecture`.

@@ -150,8 +150,7 @@ impl Programs {
         if let Some(module) = modules.get(&own) {
             return Ok(module.clone());
         }
-        let key = self.compiler.key(kernel, &self.architecture).with(format!("driver {}", self.driver));
-        let image = self.cache.get(&key, || Ok(self.compiler.compile(kernel, &self.architecture)?.image))?;
+        let image = self.compiler.cached(kernel, &self.architecture, self.driver, &self.cache)?;
         let module = self.queue.call("load a kernel", || self.queue.context().load_module(Ptx::from_binary(image)))?;
         modules.insert(own, module.clone());
         Ok(module)
