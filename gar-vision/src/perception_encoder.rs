@@ -203,7 +203,8 @@ impl PerceptionEncoder {
         let (heads, head_dim) = (self.config.heads, self.config.head_dim());
         let mut projections = block.qkv.each_ref().map(|linear| linear.projection(Activation::Identity));
         // Only attention reads values, and only the next product what attention gives.
-        projections[2].epilogue.to = k.attention.rounding();
+        let [.., of_values] = &mut projections;
+        of_values.epilogue.to = k.attention.rounding();
         let to = k.matmul.rounding(&block.attention_out.weight);
         let split = |t: Tensor| t.reshape(&[count, tokens, heads, head_dim]);
         let [query, key, value] = k.matmul.matmuls_of(x, projections)?;

@@ -1,7 +1,7 @@
 //! Weights in their stored type, widened to f32 where they are used.
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
-use super::vectorize;
+use super::{dot::operand, vectorize};
 use crate::{DType, Error, Result, Tensor};
 
 /// The elements of a floating-point host tensor.
@@ -41,7 +41,7 @@ impl<'a> Floats<'a> {
                     #[inline(always)]
                     || {
                         for (to, b) in scratch.iter_mut().zip(bits) {
-                            *to = f32::from_bits(u32::from(b.to_bits()) << 16);
+                            *to = operand::widened(*b);
                         }
                     },
                 );

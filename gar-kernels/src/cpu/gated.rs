@@ -10,13 +10,13 @@ use super::{
 };
 
 /// `silu(gate)` times what another [`Finish`] gives.
-pub(super) struct Gated<'a, F, Sum> {
+pub(super) struct AfterGate<'a, F, Sum> {
     pub(super) finish: &'a F,
     /// The gate's results in the place of their sums, of the same rows and columns as those that are finished.
     pub(super) gate: &'a [Sum],
 }
 
-impl<Sum: Pod + Sync, F: Finish<Sum>> Finish<Sum> for Gated<'_, F, Sum> {
+impl<Sum: Pod + Sync, F: Finish<Sum>> Finish<Sum> for AfterGate<'_, F, Sum> {
     fn finish(&self, Finished { rows, columns, sums, stride, scales, out }: Finished<'_, Sum>) {
         let len = columns.len();
         self.finish.finish(Finished { rows, columns, sums: &mut *sums, stride, scales, out: Out::Sums });

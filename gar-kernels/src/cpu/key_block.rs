@@ -100,7 +100,7 @@ impl<'a, D: FloatDot> BlockMut<'a, D> {
     pub(super) fn write(&mut self, at: usize, k: &[f32], v: Entries<'_>, turn: Option<(Angles<'_>, usize)>) {
         match v {
             Entries::F32(v) => self.write_as(at, k, v, D::weight, turn),
-            Entries::BF16(v) => self.write_as(at, k, v, D::rounded, turn),
+            Entries::BF16(v) => self.write_as(at, k, v, D::weight_of_bf16, turn),
         }
     }
 

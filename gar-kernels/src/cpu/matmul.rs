@@ -53,11 +53,16 @@ impl MatMul for Cpu {
     /// In one pass, of weights that multiply alike.
     fn swiglu_normalized(&self, x: &Tensor, normalization: Normalization<'_>, gated: Gated<'_>) -> Result<Tensor> {
         let ([gate, up], x) = (gated.projections(), normalization.apply(x)?);
-        let [gate_w, up_w] = [self.packed(gate.w)?, self.packed(up.w)?];
-        let own = (gated.pointwise as &dyn Any).is::<Self>();
-        if !own || gate.w.shape() != up.w.shape() || !gate_w.multiplies_like(&up_w) {
+        let by_steps = || {
             let [gate, up] = (self as &dyn MatMul).matmuls_of(&x, [gate, up])?;
-            return gated.pointwise.swiglu(&gate, &up);
+            gated.pointwise.swiglu(&gate, &up)
+        };
+        if !(gated.pointwise as &dyn Any).is::<Self>() || gate.w.shape() != up.w.shape() {
+            return by_steps();
+        }
+        let [gate_w, up_w] = [self.packed(gate.w)?, self.packed(up.w)?];
+        if !gate_w.multiplies_like(&up_w) {
+            return by_steps();
         }
         MatMulDims::check(&x, gate.w, &gate.epilogue)?;
         let (dims, shape) = MatMulDims::check(&x, up.w, &up.epilogue)?;
@@ -163,13 +168,13 @@ impl<'a> Layers<'a> {
     }
 
     fn multiply<D: Dot, F: Finish<D::Sum>>(self, dot: D, finish: impl Fn(&'a Packed, After<'a>) -> F) {
-        let layer = |w: &'a Packed, after| {
+        let projection = |w: &'a Packed, after| {
             let weight = Weight { panels: w.panels.entries(), n: w.n, k: w.k };
-            product::Layer { w: weight, finish: finish(w, after) }
+            product::Projection { w: weight, finish: finish(w, after) }
         };
         let products = self.layers.into_iter().map(|Layer { w, after, gate, out }| product::Product {
-            layer: layer(w, after),
-            gate: gate.map(|(w, after)| layer(w, after)),
+            projection: projection(w, after),
+            gate: gate.map(|(w, after)| projection(w, after)),
             out,
         });
         multiply(dot, self.x, products.collect());

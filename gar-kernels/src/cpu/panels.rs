@@ -6,7 +6,6 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{
-    activation,
     buffer::Buffer,
     convert::Floats,
     dot::{Dot, FloatDot, IntDot},
@@ -14,7 +13,7 @@ use super::{
     transpose::{Source, transpose},
     vectorize,
 };
-use crate::{DType, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 
 /// Entries of one panel over `k`.
 pub(super) fn panel_len<D: Dot>(k: usize) -> usize {
@@ -150,9 +149,11 @@ pub(super) enum Entries<'a> {
 impl<'a> Entries<'a> {
     /// Those of an activation, or an error that names operation and argument.
     pub(super) fn of(op: &'static str, what: &'static str, tensor: &'a Tensor) -> Result<Self> {
+        on_host(op, what, tensor)?;
         Ok(match tensor.dtype() {
-            DType::BF16 => Self::BF16(on_host(op, what, tensor).and_then(|_| tensor.host())?),
-            _ => Self::F32(activation(op, what, tensor)?),
+            DType::F32 => Self::F32(tensor.host()?),
+            DType::BF16 => Self::BF16(tensor.host()?),
+            found => return Err(Error::DType { op, what, expected: "f32 or bf16", found }),
         })
     }
 

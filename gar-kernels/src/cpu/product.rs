@@ -36,7 +36,7 @@ use rayon::prelude::*;
 
 use super::{
     dot::{Dot, RUN},
-    gated::Gated,
+    gated::AfterGate,
     outcome::Results,
     panels::{Matrix, Rows, panel_len},
     strip::{Panels, height, strip},
@@ -100,15 +100,15 @@ pub(super) enum Out<'a> {
 
 /// One of several products of the same rows.
 pub(super) struct Product<'a, D: Dot, F> {
-    pub(super) layer: Layer<'a, D, F>,
-    /// One of the same shape that [gates](Gated) it.
-    pub(super) gate: Option<Layer<'a, D, F>>,
+    pub(super) projection: Projection<'a, D, F>,
+    /// One of the same shape that gates it, by [`AfterGate`].
+    pub(super) gate: Option<Projection<'a, D, F>>,
     /// [m, n].
     pub(super) out: Results<'a>,
 }
 
 /// A weight and what follows the product with it.
-pub(super) struct Layer<'a, D: Dot, F> {
+pub(super) struct Projection<'a, D: Dot, F> {
     pub(super) w: Weight<'a, D>,
     pub(super) finish: F,
 }
@@ -129,9 +129,9 @@ fn many_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Pro
     let parts = parts::<D>(x.rows);
     let most = most(&parts);
     let (mut outs, mut all) = (Vec::new(), Vec::new());
-    for Product { layer, gate, out } in products {
-        outs.push((out, layer.w.n));
-        all.push((layer, gate));
+    for Product { projection, gate, out } in products {
+        outs.push((out, projection.w.n));
+        all.push((projection, gate));
     }
     let of =
         |rows: Range<usize>| (rows.clone(), outs.iter_mut().map(|(out, n)| out.split_off(rows.len() * *n)).collect());
@@ -143,32 +143,32 @@ fn many_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Pro
     };
     tasks.into_par_iter().for_each_init(room, |(packed, sums), (rows, outs)| {
         packed.refill(dot, x, rows.clone());
-        for ((layer, gate), out) in all.iter().zip(outs) {
-            product(dot, packed, rows.clone(), (layer, gate.as_ref()), out, sums);
+        for ((projection, gate), out) in all.iter().zip(outs) {
+            product(dot, packed, rows.clone(), (projection, gate.as_ref()), out, sums);
         }
     });
 }
 
-/// Packed rows times the weight [n, k] of a layer, gated where there is a gate → [rows, n]; block by block, so that a gate's
+/// Packed rows times a weight [n, k], gated where there is a gate → [rows, n]; block by block, so that a gate's
 /// sums stay in the cache.
 fn product<D: Dot, F: Finish<D::Sum>>(
     dot: D,
     x: &Rows<D>,
     rows: Range<usize>,
-    (layer, gate): (&Layer<'_, D, F>, Option<&Layer<'_, D, F>>),
+    (projection, gate): (&Projection<'_, D, F>, Option<&Projection<'_, D, F>>),
     mut out: Results<'_>,
     [sums, gates]: &mut [Vec<D::Sum>; 2],
 ) {
-    let Layer { w: Weight { n, k, .. }, ref finish } = *layer;
+    let Projection { w: Weight { n, k, .. }, ref finish } = *projection;
     let (groups, tiles, stride) = (k.div_ceil(D::GROUP), rows.len().div_ceil(D::ROWS), PANELS * D::PANEL);
-    let layers: Vec<&Layer<'_, D, F>> = gate.into_iter().chain([layer]).collect();
-    let mut walk = walk::<D>(layers.len(), n, groups).peekable();
+    let all: Vec<&Projection<'_, D, F>> = gate.into_iter().chain([projection]).collect();
+    let mut walk = walk::<D>(all.len(), n, groups).peekable();
     while let Some((i, panel, depth)) = walk.next() {
-        let (last, complete, begin) = (i + 1 == layers.len(), depth.end == groups, panel / PANELS * PANELS);
+        let (last, complete, begin) = (i + 1 == all.len(), depth.end == groups, panel / PANELS * PANELS);
         let (sums, gates) = if last { (&mut *sums, gates.as_slice()) } else { (&mut *gates, &[][..]) };
-        let w = layers[i].w;
+        let w = all[i].w;
         let columns = panel * D::PANEL..((panel + 1) * D::PANEL).min(n);
-        let next = walk.peek().map_or(&[][..], |(i, panel, depth)| layers[*i].w.entries(*panel, depth));
+        let next = walk.peek().map_or(&[][..], |(i, panel, depth)| all[*i].w.entries(*panel, depth));
         for tile in 0..tiles {
             if complete && last {
                 for row in tile * D::ROWS..((tile + 1) * D::ROWS).min(rows.len()) {
@@ -187,9 +187,9 @@ fn product<D: Dot, F: Finish<D::Sum>>(
             let columns = begin * D::PANEL..columns.end;
             let block = Sums { rows: rows.clone(), columns, sums: &mut sums[..len], stride, scales: &x.scales };
             if !last {
-                layers[i].finish.finish(block.finished(Out::Sums));
+                all[i].finish.finish(block.finished(Out::Sums));
             } else if gate.is_some() {
-                block.deliver(dot, &Gated { finish, gate: &gates[..len] }, &mut out, n);
+                block.deliver(dot, &AfterGate { finish, gate: &gates[..len] }, &mut out, n);
             } else {
                 block.deliver(dot, finish, &mut out, n);
             }
@@ -232,7 +232,7 @@ impl<'a, Sum: Pod> Sums<'a, Sum> {
 }
 
 fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product: Product<'_, D, F>) {
-    let Product { layer: Layer { w, finish }, gate, out } = product;
+    let Product { projection: Projection { w, finish }, gate, out } = product;
     let (m, groups, height) = (x.rows, x.k.div_ceil(D::GROUP), height::<D>(x.rows));
     let tiles = m.div_ceil(height);
     let x = Rows::pack(dot, x, 0..m, height);
@@ -261,7 +261,7 @@ fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product: Product<'
             let (mut gates, _) = sums_of(gate.w, &columns);
             let of_gate = Sums { rows: 0..m, columns, sums: &mut gates, stride, scales: &x.scales };
             gate.finish.finish(of_gate.finished(Out::Sums));
-            Gated { finish: &finish, gate: &gates }.finish(own.finished(values));
+            AfterGate { finish: &finish, gate: &gates }.finish(own.finished(values));
         } else {
             finish.finish(own.finished(values));
         }
@@ -297,15 +297,15 @@ fn most(parts: &[Range<usize>]) -> usize {
     parts.iter().map(ExactSizeIterator::len).max().unwrap_or(0)
 }
 
-/// Layers, panels and parts of these in the order that products of many rows read them: block by block, layer by layer, part by
-/// part along k, panel by panel. At least one part of each: without an entry along k the sums are zero.
-fn walk<D: Dot>(layers: usize, n: usize, groups: usize) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
+/// Projections, panels and parts of these in the order that products of many rows read them: block by block, projection by
+/// projection, part by part along k, panel by panel. At least one part of each: without an entry along k the sums are zero.
+fn walk<D: Dot>(projections: usize, n: usize, groups: usize) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
     let panels = n.div_ceil(D::PANEL);
     let blocks = (0..panels).step_by(PANELS).map(move |begin| begin..(begin + PANELS).min(panels));
     let parts = (0..groups.max(1)).step_by(DEPTH).map(move |at| at..(at + DEPTH).min(groups));
     blocks.flat_map(move |block| {
         let parts = parts.clone();
-        (0..layers).flat_map(move |i| {
+        (0..projections).flat_map(move |i| {
             let block = block.clone();
             parts.clone().flat_map(move |part| block.clone().map(move |panel| (i, panel, part.clone())))
         })

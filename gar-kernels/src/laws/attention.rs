@@ -145,7 +145,7 @@ pub fn attention(op: &dyn Attention, device: &dyn Device, config: &LawConfig) ->
     })?;
     judge.law("values and results in the types that they are rounded to change nothing", cases(config), |c| {
         let [q, k, v] = c.operands(config);
-        let (values, q, k) = (judge.values(&v, op.rounding())?, judge.up(&q)?, judge.up(&k)?);
+        let (values, q, k) = (judge.up_rounded(&v, op.rounding())?, judge.up(&q)?, judge.up(&k)?);
         let plain = op.attention(&q, &k, &judge.up(&v)?, &c.spec())?;
         judge.same(&plain, &op.attention(&q, &k, &values, &c.spec())?)?;
         let asked = op.attention(&q, &k, &values, &AttentionSpec { to: Some(DType::BF16), ..c.spec() })?;

@@ -101,7 +101,7 @@ impl Trial<'_> {
         to: Option<DType>,
     ) -> Verdict<Vec<Tensor>> {
         let step = |(layer, [q, k, v]): (usize, &[Array4<f64>; 3])| {
-            let (q, k, v) = (self.judge.up(q)?, self.judge.up(k)?, self.judge.values(v, values)?);
+            let (q, k, v) = (self.judge.up(q)?, self.judge.up(k)?, self.judge.up_rounded(v, values)?);
             let spec = CachedAttentionSpec { to, ..self.case.attention(layer) };
             Ok(self.op.attend(&q, &k, &v, caches, &spec)?)
         };

@@ -198,7 +198,7 @@ impl Judge<'_> {
     }
 
     /// Uploads an activation in the type that an operation says to round it to, if it says so.
-    pub(super) fn values<D: Dimension>(&self, array: &Array<f64, D>, rounding: Option<DType>) -> Verdict<Tensor> {
+    pub(super) fn up_rounded<D: Dimension>(&self, array: &Array<f64, D>, rounding: Option<DType>) -> Verdict<Tensor> {
         let activations = self.config.activations;
         self.up_as(&array.mapv(|v| round(v, activations)), rounding.unwrap_or(activations))
     }

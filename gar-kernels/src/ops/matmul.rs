@@ -41,9 +41,9 @@ pub struct Projection<'a> {
 /// The first half of a gated MLP (SwiGLU): what `silu(x·gateᵀ) · (x·upᵀ)` is made of.
 #[derive(Clone, Copy)]
 pub struct Gated<'a> {
-    /// The gate. Element types that its epilogue and that of `up` ask for are of no matter.
+    /// The gate, a weight [N, K]. Element types that its epilogue and that of `up` ask for are of no matter.
     pub gate: Projection<'a>,
-    /// What is gated.
+    /// What is gated, a weight [N, K].
     pub up: Projection<'a>,
     /// Joins them.
     pub pointwise: &'a (dyn Pointwise + 'static),

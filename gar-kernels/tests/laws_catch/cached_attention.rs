@@ -90,39 +90,15 @@ fn layers_in_one_place() {
     caught!(cached_attention, Plant { copies: true, one_layer: true });
 }
 
-/// Says that it rounds values, and does not.
-struct RoundsNothing;
-
-impl CachedAttention for RoundsNothing {
-    fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
-        Cpu::default().cache(spec)
-    }
-
-    fn attend(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        caches: &mut [&mut dyn KvCache],
-        spec: &CachedAttentionSpec,
-    ) -> Result<Tensor> {
-        Cpu::default().attend(q, k, v, caches, spec)
-    }
-
-    fn rounding(&self) -> Option<DType> {
-        Some(DType::BF16)
-    }
+/// The CPU's attention, but for one error.
+enum Wrong {
+    /// Says that it rounds values, and does not.
+    RoundsNothing,
+    /// Turns keys as if every chunk were the first.
+    KeysFromZero,
 }
 
-#[test]
-fn rounding_of_values_that_is_not_done() {
-    caught!(cached_attention, RoundsNothing);
-}
-
-/// Turns keys as if every chunk were the first.
-struct KeysFromZero;
-
-impl CachedAttention for KeysFromZero {
+impl CachedAttention for Wrong {
     fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
         Cpu::default().cache(spec)
     }
@@ -147,10 +123,20 @@ impl CachedAttention for KeysFromZero {
         caches: &mut [&mut dyn KvCache],
         spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
-        let start = vec![0; caches.len()];
-        let wrong = Rotation { spec: RotarySpec { start: &start, ..rotation.spec }, ..rotation };
-        self.attend(&rotation.apply(q)?, &wrong.apply(k)?, v, caches, spec)
+        let zeros = vec![0; caches.len()];
+        let start = if matches!(self, Self::KeysFromZero) { &zeros } else { rotation.spec.start };
+        let of_keys = Rotation { spec: RotarySpec { start, ..rotation.spec }, ..rotation };
+        self.attend(&rotation.apply(q)?, &of_keys.apply(k)?, v, caches, spec)
     }
+
+    fn rounding(&self) -> Option<DType> {
+        matches!(self, Self::RoundsNothing).then_some(DType::BF16)
+    }
+}
+
+#[test]
+fn rounding_of_values_that_is_not_done() {
+    caught!(cached_attention, Wrong::RoundsNothing);
 }
 
 #[test]
@@ -160,5 +146,5 @@ fn turning_on_the_way_through_a_cache_is_judged() {
         laws::cached_attention_rotated(op, &cpu, &cpu, &LawConfig::default())
     };
     judge(&Cpu::default()).unwrap();
-    assert!(judge(&KeysFromZero).is_err());
+    assert!(judge(&Wrong::KeysFromZero).is_err());
 }

@@ -207,7 +207,8 @@ impl Llama {
         let split = |t: &Tensor, heads: usize| t.reshape(&[batch, rows, heads, head_dim]);
         let mut projections = [&layer.query, &layer.key, &layer.value].map(Linear::projection);
         // Only attention reads values, and only the next product what attention gives.
-        projections[2].epilogue.to = kernels.cached_attention.rounding();
+        let [.., of_values] = &mut projections;
+        of_values.epilogue.to = kernels.cached_attention.rounding();
         let to = kernels.matmul.rounding(&layer.output.weight);
         let norm = self.rms_norm(kernels, &layer.attention_norm, &layer.query.weight);
         let [q, k, v] = kernels.matmul.matmuls_normalized_of(x, norm, projections)?;

@@ -114,7 +114,7 @@ impl FloatDot for Single {
     }
 
     #[inline(always)]
-    fn rounded(value: bf16) -> f32 {
+    fn weight_of_bf16(value: bf16) -> f32 {
         operand::widened(value)
     }
 
@@ -197,7 +197,7 @@ impl FloatDot for Half {
     }
 
     #[inline(always)]
-    fn rounded(value: bf16) -> bf16 {
+    fn weight_of_bf16(value: bf16) -> bf16 {
         value
     }
 

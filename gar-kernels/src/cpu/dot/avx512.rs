@@ -125,7 +125,7 @@ impl FloatDot for Single {
     }
 
     #[inline(always)]
-    fn rounded(value: bf16) -> f32 {
+    fn weight_of_bf16(value: bf16) -> f32 {
         operand::widened(value)
     }
 
@@ -209,7 +209,7 @@ impl FloatDot for Half {
     }
 
     #[inline(always)]
-    fn rounded(value: bf16) -> bf16 {
+    fn weight_of_bf16(value: bf16) -> bf16 {
         value
     }
 
@@ -311,7 +311,7 @@ impl FloatDot for HalfPairs {
     }
 
     #[inline(always)]
-    fn rounded(value: bf16) -> bf16 {
+    fn weight_of_bf16(value: bf16) -> bf16 {
         value
     }
 

@@ -121,8 +121,8 @@ pub(super) trait FloatDot: Dot<Sum = f32> {
     /// A number as an entry of the weight, rounded to nearest even.
     fn weight(value: f32) -> Self::Weight;
 
-    /// The same of a number that is rounded already.
-    fn rounded(value: bf16) -> Self::Weight;
+    /// The same of a number that is bf16 already.
+    fn weight_of_bf16(value: bf16) -> Self::Weight;
 
     /// Whether x is rounded to bf16.
     fn rounds(self) -> bool;

@@ -27,7 +27,7 @@ pub(super) fn to_bf16(value: f32) -> bf16 {
 
 /// A bf16 as f32. Its own conversion would stand in the way of vectors.
 #[inline(always)]
-pub(super) fn widened(value: bf16) -> f32 {
+pub(in crate::cpu) fn widened(value: bf16) -> f32 {
     f32::from_bits(u32::from(value.to_bits()) << 16)
 }
 

@@ -82,7 +82,7 @@ impl<const LANES: usize, const ROWS: usize> FloatDot for Single<LANES, ROWS> {
     }
 
     #[inline(always)]
-    fn rounded(value: bf16) -> f32 {
+    fn weight_of_bf16(value: bf16) -> f32 {
         operand::widened(value)
     }
 
@@ -159,7 +159,7 @@ impl<const LANES: usize, const ROWS: usize> FloatDot for Half<LANES, ROWS> {
     }
 
     #[inline(always)]
-    fn rounded(value: bf16) -> bf16 {
+    fn weight_of_bf16(value: bf16) -> bf16 {
         value
     }
 
