@@ -19,6 +19,8 @@ mod instructions;
 pub(super) mod operand;
 mod portable;
 
+use std::any::TypeId;
+
 use bytemuck::Pod;
 use half::bf16;
 
@@ -26,7 +28,7 @@ use super::{
     convert::Floats,
     panels::Rows,
     prefetch::{LINE, prefetch_line_l2},
-    softmax::{Running, Scores},
+    softmax::{Running, Scores, shares_rounded},
     vectorize,
 };
 
@@ -146,9 +148,14 @@ pub(super) trait FloatDot: Dot<Sum = f32> {
     /// Writes the shares of some rows, no more than a tile has, to the only tile of `to`, with a row's
     /// [`stride`](Scores::stride) of entries along k.
     fn shares(self, scores: Scores<'_>, to: &mut Rows<Self>) {
+        // Straight to the tile where it takes numbers as they are.
+        if self.rounds() && Self::RUN == RUN && TypeId::of::<Self::X>() == TypeId::of::<[f32; 2]>() {
+            let height = to.height();
+            return shares_rounded(scores, bytemuck::cast_slice_mut(to.groups_mut()), height);
+        }
         let Scores { scores, stride, span, running, values, width } = scores;
         let rows = running.len();
-        Scores { scores: &mut *scores, stride, span, running, values, width }.share(self.rounds());
+        Scores { scores: &mut *scores, stride, span, running, values, width }.share();
         to.fill(self, &scores[..rows * stride]);
     }
 }

@@ -2,11 +2,13 @@
 //! far are kept relative to the same base.
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod rounded;
 
 use pulp::{Simd, WithSimd};
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512::{shares_bf16, shares_of_products_bf16};
+pub(super) use rounded::shares_rounded;
 
 use super::math;
 
@@ -98,10 +100,9 @@ impl<'a> Scores<'a> {
         }
     }
 
-    /// Puts the shares e^(score − base) in the place of the scores, and moves what was summed to the same base. Shares that
-    /// are `rounded` to bf16 next are only as exact as that asks for.
-    pub(super) fn share(self, rounded: bool) {
-        pulp::Arch::new().dispatch(Share { scores: self, rounded });
+    /// Puts the shares e^(score − base) in the place of the scores, and moves what was summed to the same base.
+    pub(super) fn share(self) {
+        pulp::Arch::new().dispatch(Share(self));
     }
 
     #[inline(always)]
@@ -114,23 +115,16 @@ impl<'a> Scores<'a> {
     }
 }
 
-struct Share<'a> {
-    scores: Scores<'a>,
-    rounded: bool,
-}
+struct Share<'a>(Scores<'a>);
 
 impl WithSimd for Share<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for Row { scores, running, values } in self.scores.rows() {
+        for Row { scores, running, values } in self.0.rows() {
             running.meet(simd, max(simd, scores), values);
-            if self.rounded {
-                exponentials::<S, true>(simd, scores, running);
-            } else {
-                exponentials::<S, false>(simd, scores, running);
-            }
+            exponentials(simd, scores, running);
         }
     }
 }
@@ -151,13 +145,12 @@ fn max<S: Simd>(simd: S, scores: &[f32]) -> f32 {
 
 /// Scores ← e^(score − base), summed up.
 #[inline(always)]
-fn exponentials<S: Simd, const ROUNDED: bool>(simd: S, scores: &mut [f32], running: &mut Running) {
+fn exponentials<S: Simd>(simd: S, scores: &mut [f32], running: &mut Running) {
     let shift = simd.splat_f32s(running.shift());
     let sums = S::as_mut_simd_f32s(&mut running.sum).0;
     for scores in S::as_mut_simd_f32s(scores).0.chunks_exact_mut(LANES / S::F32_LANES) {
         for score in &mut *scores {
-            let x = simd.sub_f32s(*score, shift);
-            *score = if ROUNDED { math::exp_for_bf16(simd, x) } else { math::exp(simd, x) };
+            *score = math::exp(simd, simd.sub_f32s(*score, shift));
         }
         let (low, high) = scores.split_at(scores.len() / 2);
         for ((sum, low), high) in sums.iter_mut().zip(low).zip(high) {
@@ -190,7 +183,7 @@ mod tests {
             let mut scores = scores.clone();
             let (span, values) = (scores.len(), &mut [1.0]);
             let (scores_of, running) = (&mut scores, std::slice::from_mut(&mut running));
-            Scores { scores: scores_of, stride: span, span, running, values, width: 1 }.share(false);
+            Scores { scores: scores_of, stride: span, span, running, values, width: 1 }.share();
             scores
         });
         (shares.collect(), 1.0 / running.inverse())
