@@ -29,6 +29,11 @@
 //!
 //! Values that come in bf16 and results that leave in it have the same bits and are half the bytes: the best of seven alternating
 //! runs of a tower on a noisy Zen 3 took 10.3 seconds without and 9.9 with them.
+//!
+//! On AVX2 the same attention alone reaches 61 % of the rate of FMA in bf16 since rounded shares go to their tile in one pass
+//! ([`softmax`](super::softmax)); with a pass each for the largest score, exponentials and rounding it was 51. In f32 it is 48,
+//! and was 43 while shares went into tiles one by one (noisy Zen 3, medians of five and four alternating runs). Blocks of 64 keys,
+//! which would fit its level-1 cache, are slower in both.
 use std::{any::Any, marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;

@@ -85,7 +85,14 @@ mod tests {
         let shares = blocks.iter().map(|block| {
             let (mut scores, span) = (block.concat(), block[0].len());
             let mut tile = vec![[0.0; 2]; span];
-            let of = Scores { scores: &mut scores, stride: span, span, running: &mut running, values: &mut values, width: 1 };
+            let of = Scores {
+                scores: &mut scores,
+                stride: span,
+                span,
+                running: &mut running,
+                values: &mut values,
+                width: 1,
+            };
             shares_rounded(of, &mut tile, 2);
             // A run of one row, a run of the other.
             let runs = |row: usize| tile.chunks(RUN).skip(row).step_by(2).flatten().flatten().copied().collect();
@@ -97,9 +104,10 @@ mod tests {
 
     #[test]
     fn shares_are_rounded_exponentials_and_sums_are_not_rounded() {
-        let block = |seed: f32| -> Vec<f32> { (0..2 * LANES).map(|i| (i as f32 * seed).sin() * 5.0).collect() };
-        let hidden = [block(0.3), vec![f32::NEG_INFINITY; LANES]].concat();
-        let (found, sums, values) = shares(&[[hidden.clone(), [block(0.9), block(0.2)].concat()[..3 * LANES].to_vec()]]);
+        let scores = |seed: f32| -> Vec<f32> { (0..3 * LANES).map(|i| (i as f32 * seed).sin() * 5.0).collect() };
+        let mut hidden = scores(0.3);
+        hidden[2 * LANES..].fill(f32::NEG_INFINITY);
+        let (found, sums, values) = shares(&[[hidden.clone(), scores(0.9)]]);
         assert_eq!(values, [1.0; 2], "the first block finds no sums");
         let base = hidden.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         for (share, score) in found[0][0].iter().zip(&hidden) {

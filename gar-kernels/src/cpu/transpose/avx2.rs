@@ -1,9 +1,10 @@
-//! AVX2: blocks of 8 × 8 in registers, bands of rows from top to bottom; what lacks at the edges goes through smaller moves.
+//! AVX2: blocks of 8 columns in registers, of as many rows as panels and tiles have; what lacks at the edges is moved entry by
+//! entry.
 use std::arch::x86_64::*;
 
 use super::{ENTRY, Source};
 
-/// Side of a block.
+/// Columns of a block, and most of its rows.
 const SIDE: usize = 8;
 
 /// # Safety
@@ -16,85 +17,71 @@ pub(super) unsafe fn transpose(from: Source<'_>, to: &mut [u8], stride: usize) {
             let columns = (from.columns - column).min(SIDE);
             // SAFETY: the block begins inside and has no more rows and columns than there are.
             unsafe {
-                let (at, stride_in) = (from.bytes.as_ptr().add(row * from.stride + column * ENTRY), from.stride);
-                let to = to.as_mut_ptr().add((column * stride + row) * ENTRY);
-                // With the size known to the compiler it stays in registers.
-                if rows == SIDE && columns == SIDE {
-                    block((at, stride_in), (to, stride * ENTRY), SIDE, SIDE);
-                } else {
-                    block((at, stride_in), (to, stride * ENTRY), rows, columns);
+                let block = Block {
+                    from: from.bytes.as_ptr().add(row * from.stride + column * ENTRY),
+                    row: from.stride,
+                    to: to.as_mut_ptr().add((column * stride + row) * ENTRY),
+                    column: stride * ENTRY,
+                };
+                match (rows, columns) {
+                    (8, SIDE) => block.turn::<8>(),
+                    (6, SIDE) => block.turn::<6>(),
+                    (4, SIDE) => block.turn::<4>(),
+                    _ => block.entry_by_entry(rows, columns),
                 }
             }
         }
     }
 }
 
-/// One block: where its rows begin and how many bytes apart, and the same of its columns.
-///
-/// # Safety
-/// All of it lies inside.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn block((from, apart): (*const u8, usize), (to, stride): (*mut u8, usize), rows: usize, columns: usize) {
-    let mut lines = [_mm256_setzero_si256(); SIDE];
-    for (r, line) in lines.iter_mut().enumerate().take(rows) {
-        // SAFETY: row r has so many columns.
-        *line = unsafe { read(from.add(r * apart), columns) };
-    }
-    for (c, line) in turned(lines).into_iter().enumerate().take(columns) {
-        // SAFETY: column c has so many rows.
-        unsafe { write(to.add(c * stride), line, rows) };
-    }
+/// Where a block lies, and where it goes.
+struct Block {
+    from: *const u8,
+    /// Bytes from one row to the next.
+    row: usize,
+    to: *mut u8,
+    /// Bytes from one column of what is written to the next.
+    column: usize,
 }
 
-/// The first `n` of up to eight entries; others are zero.
-///
-/// # Safety
-/// `at` is valid for reading them.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn read(at: *const u8, n: usize) -> __m256i {
-    if n == SIDE {
-        // SAFETY: the caller vouches for it.
-        return unsafe { _mm256_loadu_si256(at.cast()) };
+impl Block {
+    /// # Safety
+    /// `rows` and `columns` of it are valid to read and to write.
+    unsafe fn entry_by_entry(self, rows: usize, columns: usize) {
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            // SAFETY: the caller vouches for it.
+            unsafe {
+                let entry: u32 = self.from.add(row * self.row + column * ENTRY).cast::<u32>().read_unaligned();
+                self.to.add(column * self.column + row * ENTRY).cast::<u32>().write_unaligned(entry);
+            }
+        }
     }
-    let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-    // SAFETY: entries from `n` on are masked.
-    unsafe { _mm256_maskload_epi32(at.cast(), mask) }
-}
 
-/// Writes the first `n` of eight entries. By halves: a masked store takes some processors as long as forty others.
-///
-/// # Safety
-/// `at` is valid for writing them.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn write(mut at: *mut u8, line: __m256i, n: usize) {
-    if n == SIDE {
-        // SAFETY: the caller vouches for it, here and below.
-        unsafe { _mm256_storeu_si256(at.cast(), line) };
-        return;
-    }
-    let mut rest = _mm256_castsi256_si128(line);
-    if n & 4 != 0 {
-        // SAFETY: see above.
-        unsafe {
-            _mm_storeu_si128(at.cast(), rest);
-            at = at.add(4 * ENTRY);
+    /// # Safety
+    /// `ROWS` rows and [`SIDE`] columns of it are valid to read and to write.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn turn<const ROWS: usize>(self) {
+        const { assert!(ROWS == 8 || ROWS == 6 || ROWS == 4, "a column is written in at most two pieces") };
+        let mut lines = [_mm256_setzero_si256(); SIDE];
+        for (r, line) in lines.iter_mut().enumerate().take(ROWS) {
+            // SAFETY: the caller vouches for it, here and below.
+            *line = unsafe { _mm256_loadu_si256(self.from.add(r * self.row).cast()) };
         }
-        rest = _mm256_extracti128_si256::<1>(line);
-    }
-    if n & 2 != 0 {
-        // SAFETY: see above.
-        unsafe {
-            _mm_storel_epi64(at.cast(), rest);
-            at = at.add(2 * ENTRY);
+        for (c, line) in turned(lines).into_iter().enumerate() {
+            // SAFETY: see above.
+            unsafe {
+                let to = self.to.add(c * self.column);
+                if ROWS == SIDE {
+                    _mm256_storeu_si256(to.cast(), line);
+                } else {
+                    _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(line));
+                }
+                if ROWS == 6 {
+                    _mm_storel_epi64(to.add(4 * ENTRY).cast(), _mm256_extracti128_si256::<1>(line));
+                }
+            }
         }
-        rest = _mm_unpackhi_epi64(rest, rest);
-    }
-    if n & 1 != 0 {
-        // SAFETY: see above.
-        unsafe { at.cast::<i32>().write_unaligned(_mm_cvtsi128_si32(rest)) };
     }
 }
 
