@@ -1,4 +1,7 @@
 //! AVX2 with FMA: sixteen registers of eight lanes, so tiles of 6 rows and 16 columns.
+//!
+//! The loop over bf16 weights, written in assembly with 43 instructions in place of 48, made products 1 to 2 % faster (noisy Zen 3,
+//! forty alternating rounds in one process), which was not worth keeping.
 use std::arch::{asm, x86_64::*};
 
 use half::bf16;
