@@ -31,9 +31,9 @@
 //! runs of a tower on a noisy Zen 3 took 10.3 seconds without and 9.9 with them.
 //!
 //! On AVX2 the same attention alone reaches 61 % of the rate of FMA in bf16 since rounded shares go to their tile in one pass
-//! ([`softmax`](super::softmax)); with a pass each for the largest score, exponentials and rounding it was 51. In f32 it is 48,
-//! and was 43 while shares went into tiles one by one (noisy Zen 3, medians of five and four alternating runs). Blocks of 64 keys,
-//! which would fit its level-1 cache, are slower in both.
+//! ([`softmax`](super::softmax)); with a pass each for the largest score, exponentials and rounding it was 51. In f32 it is 47,
+//! and was 42 before tiles of six rows had a [transpose](super::transpose) of their own (noisy Zen 3, medians of five and four
+//! alternating runs). Blocks of 64 keys, which would fit its level-1 cache, are slower in bf16 and no faster in f32.
 use std::{any::Any, marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;

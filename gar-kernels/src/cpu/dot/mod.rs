@@ -148,7 +148,7 @@ pub(super) trait FloatDot: Dot<Sum = f32> {
     /// Writes the shares of some rows, no more than a tile has, to the only tile of `to`, with a row's
     /// [`stride`](Scores::stride) of entries along k.
     fn shares(self, scores: Scores<'_>, to: &mut Rows<Self>) {
-        // Straight to the tile where it takes numbers as they are.
+        // A tile of f32 takes the numbers as they come, without being packed.
         if self.rounds() && Self::RUN == RUN && TypeId::of::<Self::X>() == TypeId::of::<[f32; 2]>() {
             let height = to.height();
             return shares_rounded(scores, bytemuck::cast_slice_mut(to.groups_mut()), height);

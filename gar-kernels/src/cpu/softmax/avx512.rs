@@ -5,10 +5,7 @@ use std::{arch::x86_64::*, mem::transmute};
 use pulp::{Simd, f32x16, x86::V4};
 
 use super::{KEPT, RISE, Row, Running, Scores, math, max};
-use crate::cpu::dot::{Dot, Factors};
-
-/// Groups of a run: pairs of a register.
-const RUN: usize = 16;
+use crate::cpu::dot::{Dot, Factors, RUN};
 
 /// Writes shares to a tile of `height` rows, [runs, height, [`RUN`]].
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]

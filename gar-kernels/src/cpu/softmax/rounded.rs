@@ -3,11 +3,11 @@
 use pulp::{Simd, WithSimd};
 
 use super::{KEPT, LANES, RISE, Row, Running, Scores, math, max};
+use crate::cpu::dot::RUN;
 
-/// Groups of a run, pairs: as many numbers as a row keeps sums for, twice.
-const RUN: usize = LANES / 2;
+const _: () = assert!(LANES == 2 * RUN, "a run takes the scores that are read together, in pairs");
 
-/// Writes shares to a tile of `height` rows, [runs, height, [`RUN`]].
+/// Writes shares to a tile of `height` rows, [runs, height, [`RUN`]] pairs.
 pub(in crate::cpu) fn shares_rounded(scores: Scores<'_>, tile: &mut [[f32; 2]], height: usize) {
     pulp::Arch::new().dispatch(Rounded { scores, tile, height });
 }

@@ -1,7 +1,7 @@
 //! AVX-512: blocks of 16 × 16 in registers, masks at the edges.
 use std::arch::x86_64::*;
 
-use super::{ENTRY, Source};
+use super::{ENTRY, Source, fours};
 
 /// Side of a block.
 const SIDE: usize = 16;
@@ -42,20 +42,8 @@ fn first(n: usize) -> __mmask16 {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn turned(lines: [__m512i; SIDE]) -> [__m512i; SIDE] {
-    // Within lanes of four entries: pairs of lines, then fours, so that fours[4·i + j] holds column j of every lane of lines
-    // 4·i to 4·i + 3.
-    let mut pairs = lines;
-    for i in (0..SIDE).step_by(2) {
-        pairs[i] = _mm512_unpacklo_epi32(lines[i], lines[i + 1]);
-        pairs[i + 1] = _mm512_unpackhi_epi32(lines[i], lines[i + 1]);
-    }
-    let mut fours = pairs;
-    for i in (0..SIDE).step_by(4) {
-        fours[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
-        fours[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
-        fours[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
-        fours[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
-    }
+    let fours =
+        fours!(lines, _mm512_unpacklo_epi32, _mm512_unpackhi_epi32, _mm512_unpacklo_epi64, _mm512_unpackhi_epi64);
     // Across lanes: column 4·l + j is lane l of fours j, 4 + j, 8 + j and 12 + j.
     let mut turned = fours;
     for j in 0..4 {

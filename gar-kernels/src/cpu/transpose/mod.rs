@@ -63,6 +63,30 @@ fn portable(from: Source<'_>, to: &mut [u8], stride: usize) {
     }
 }
 
+/// The first two steps of a transpose, within lanes of four entries: pairs of lines, then fours, so that entry 4·i + j holds
+/// column j of every lane of lines 4·i to 4·i + 3. Given are the lines and what interleaves the lower and the upper halves of
+/// two lanes by 32 and by 64 bits.
+#[cfg(target_arch = "x86_64")]
+macro_rules! fours {
+    ($lines:ident, $low_32:ident, $high_32:ident, $low_64:ident, $high_64:ident) => {{
+        let mut pairs = $lines;
+        for i in (0..$lines.len()).step_by(2) {
+            pairs[i] = $low_32($lines[i], $lines[i + 1]);
+            pairs[i + 1] = $high_32($lines[i], $lines[i + 1]);
+        }
+        let mut fours = pairs;
+        for i in (0..$lines.len()).step_by(4) {
+            fours[i] = $low_64(pairs[i], pairs[i + 2]);
+            fours[i + 1] = $high_64(pairs[i], pairs[i + 2]);
+            fours[i + 2] = $low_64(pairs[i + 1], pairs[i + 3]);
+            fours[i + 3] = $high_64(pairs[i + 1], pairs[i + 3]);
+        }
+        fours
+    }};
+}
+#[cfg(target_arch = "x86_64")]
+use fours;
+
 #[cfg(test)]
 mod tests {
     use super::*;
