@@ -8,6 +8,8 @@
 
 #ifdef __linux__
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include <algorithm>
@@ -107,6 +109,33 @@ static void int8(int seed) {
 }
 #endif
 
+#if defined(__linux__) && defined(__AMX_BF16__) && defined(__AMX_INT8__)
+#define AMX
+// Sixteen rows of 64 bytes in each of the eight registers; four of them take sums.
+struct alignas(64) Shape {
+  uint8_t palette = 1, start = 0, reserved[14] = {};
+  uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+constexpr long TILE_ROUNDS = 5'000'000;
+
+// In assembly: some compilers take only the first bytes of a shape for what their intrinsic reads.
+#define TILES(name, multiply)                                                                                         \
+  static void name(int) {                                                                                             \
+    Shape shape;                                                                                                      \
+    asm volatile("ldtilecfg %0" : : "m"(shape));                                                                      \
+    for (long i = 0; i < TILE_ROUNDS; i++)                                                                            \
+      asm volatile(multiply " %tmm6, %tmm4, %tmm0\n" multiply " %tmm7, %tmm4, %tmm1\n" multiply                       \
+                            " %tmm6, %tmm5, %tmm2\n" multiply " %tmm7, %tmm5, %tmm3");                                \
+    asm volatile("tilerelease");                                                                                      \
+  }
+TILES(tiles_bf16, "tdpbf16ps")
+TILES(tiles_int8, "tdpbusd")
+
+// Linux gives the registers to those who ask for them.
+static bool permitted() { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+#endif
+
 int main(int count, char** values) {
   int threads = count > 1 ? std::atoi(values[1]) : 2;
   double per_thread = 2.0 * ROUNDS * SUMS;
@@ -115,6 +144,14 @@ int main(int count, char** values) {
   std::printf(", \"bf16_gflops\": %.1f", rate(threads, threads * per_thread * 2 * LANES, bf16) / 1e9);
 #endif
   std::printf(", \"int8_gflops\": %.1f", rate(threads, threads * per_thread * INT_PRODUCTS, int8) / 1e9);
+
+#ifdef AMX
+  if (permitted()) {
+    double products = threads * 4.0 * TILE_ROUNDS * 16 * 16;
+    std::printf(", \"amx_bf16_gflops\": %.1f", rate(threads, 2 * 32 * products, tiles_bf16) / 1e9);
+    std::printf(", \"amx_int8_gflops\": %.1f", rate(threads, 2 * 64 * products, tiles_int8) / 1e9);
+  }
+#endif
 
   // A gigabyte, far beyond any cache, on huge pages where there are some; each thread reads its share with four sums under
   // way.

@@ -2,7 +2,7 @@
 
     cpu.py --gar target/release/gar --model gar-1b --image IMAGE --mask MASK \
         [--max-tiles 1] [--new-tokens 16] [--runs 3] [--threads 2] [--python PYTHON] [--llama DIR] [--candle BINARY]
-        [--only NAME ...]
+        [--only NAME ...] [--within SECONDS]
 
 `--model` is a checkpoint (`gar init --preset gar-1b gar-1b`), `--python` an interpreter with the packages of
 tools/reference/requirements.txt (without it the PyTorch columns are left out), `--llama` a folder for GGUF files, which adds
@@ -10,7 +10,7 @@ llama.cpp (its packages in the same interpreter), `--candle` the binary that `ca
 makes; it reads the Q8_0 file of llama.cpp too. Ceilings of the machine are measured here (ceilings.cpp, needs g++), before and
 after every run of ours, because a shared machine is not the same from minute to minute: a run is compared with the better of
 its two, and the shares are medians. Every run is a process of its own; the first of each is a
-warm-up. With `--max-tiles 1` the picture is two tiles, with 16 up to 17.
+warm-up. With `--within` no further round begins once so many seconds are over. With `--max-tiles 1` the picture is two tiles, with 16 up to 17.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from describe import HERE, cpu_model, measure
@@ -87,6 +88,7 @@ def main():
     parser.add_argument("--llama", type=Path)
     parser.add_argument("--candle", type=Path)
     parser.add_argument("--only", nargs="+", help="columns to run")
+    parser.add_argument("--within", type=float, default=float("inf"), help="seconds after which no round begins")
     args = parser.parse_args()
 
     tiles, tokens, threads = str(args.max_tiles), str(args.new_tokens), str(args.threads)
@@ -118,7 +120,10 @@ def main():
 
     binary = Path(tempfile.mkdtemp()) / "ceilings"
     runs, limits = {name: [] for name in commands}, {name: [] for name in commands}
+    started = time.monotonic()
     for round in range(args.runs + 1):
+        if round > 1 and time.monotonic() - started > args.within:
+            break
         for name, command in commands.items():
             print(f"run {round} of {args.runs}: {name}", file=sys.stderr)
             ours = name.startswith("gar ")
@@ -132,7 +137,8 @@ def main():
     median = {name: {s: statistics.median(run[s] for run in of) for s in STAGES} for name, of in runs.items()}
 
     commit = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    print(f"{cpu_model()}, {args.threads} threads; {datetime.date.today()}; commit {commit}; median of {args.runs} runs;")
+    done = len(next(iter(runs.values())))
+    print(f"{cpu_model()}, {args.threads} threads; {datetime.date.today()}; commit {commit}; median of {done} runs;")
     print(f"at most {tiles} tiles and the thumbnail, {tokens} new tokens. Seconds, and GiB of peak resident memory.\n")
     print("| | " + " | ".join(commands) + " |\n|---|" + "---:|" * len(commands))
     for stage in STAGES:
@@ -154,8 +160,9 @@ def main():
     for name in (name for name in commands if name in ("gar f32", "gar bf16", "gar int8")):
         does = work(args.model, runs[name][0]["crops"], runs[name][0]["prompt"])
         kind = name.removeprefix("gar ")
-        # Without AVX512-BF16 products of bf16 run at the rate of f32.
-        products = f"{kind}_gflops" if f"{kind}_gflops" in found[0] else "f32_gflops"
+        # The best that the machine has; without AVX512-BF16 products of bf16 run at the rate of f32.
+        rates = (f"amx_{kind}_gflops", f"{kind}_gflops", "f32_gflops")
+        products = next(rate for rate in rates if rate in found[0])
         size = 1 if kind == "int8" else 2
         rows = [(stage, does[stage], products, "GFLOP/s") for stage in ("vision", "prefill")]
         rows.append(("decode_per_token", size * does["decode_weights"], "read_gbs", "GB/s of weights"))

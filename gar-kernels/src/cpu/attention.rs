@@ -48,7 +48,7 @@ use super::{
     prefetch::{LINE, prefetch, prefetch_line},
     rotary::Angles,
     softmax::{LANES, Running, Scores},
-    strip::{height, strip},
+    strip::{Ahead, Strip, height},
     vectorize,
 };
 use crate::{
@@ -346,12 +346,30 @@ impl Queries<'_> {
                 let (w, panel_stride, next) = (key_panels.entries, key_panels.stride, &[][..]);
                 let factors = Factors { x: q, w, panel_stride, groups: depth, next };
                 if !dot.shares_of_products(factors, key_panels.count, seen, running, shares) {
-                    strip(dot, height, q, key_panels, depth, scores, BLOCK, false, &[]);
+                    dot.strip(Strip {
+                        height,
+                        x: q,
+                        w: key_panels,
+                        groups: depth,
+                        sums: &mut *scores,
+                        row_stride: BLOCK,
+                        accumulate: false,
+                        ahead: Ahead::default(),
+                    });
                     let mut scored = Scores { scores, stride: BLOCK, span, running, values: &mut *values, width };
                     scored.hide(seen);
                     dot.shares(scored, shares);
                 }
-                strip(dot, height, shares.part(0, &(0..met)), value_panels, met, values, width, i > 0, &[]);
+                dot.strip(Strip {
+                    height,
+                    x: shares.part(0, &(0..met)),
+                    w: value_panels,
+                    groups: met,
+                    sums: values,
+                    row_stride: width,
+                    accumulate: i > 0,
+                    ahead: Ahead::default(),
+                });
             }
         }
     }

@@ -39,20 +39,13 @@ use super::{
     gated::AfterGate,
     outcome::Results,
     panels::{Matrix, Rows, panel_len},
-    strip::{Panels, height, strip},
+    strip::{Ahead, Panels, Strip, height},
 };
 
 /// Up to this many rows, tasks share out the weight, not the rows.
 const FEW_ROWS: usize = 32;
-/// Tiles of rows that a task takes: they and their sums stay in the level-2 cache while panels go by.
-const TILES: usize = 8;
 /// Panels whose sums are finished together.
 const PANELS: usize = 8;
-/// Groups along k that a panel is walked over at a time. What is read next is asked for meanwhile, so that this part of a
-/// panel, 128 KiB of AVX-512, need not fit the level-1 cache: with 256 groups, which do, sums are read and written oftener and
-/// a tower takes 2 % longer.
-const DEPTH: usize = 1024;
-const _: () = assert!(DEPTH.is_multiple_of(RUN), "a part of a tile begins with a whole run");
 
 /// A weight [n, k] in panels.
 pub(super) struct Weight<'a, D: Dot> {
@@ -163,12 +156,11 @@ fn product<D: Dot, F: Finish<D::Sum>>(
     let (groups, tiles, stride) = (k.div_ceil(D::GROUP), rows.len().div_ceil(D::ROWS), PANELS * D::PANEL);
     let all: Vec<&Projection<'_, D, F>> = gate.into_iter().chain([projection]).collect();
     let mut walk = walk::<D>(all.len(), n, groups).peekable();
-    while let Some((i, panel, depth)) = walk.next() {
-        let (last, complete, begin) = (i + 1 == all.len(), depth.end == groups, panel / PANELS * PANELS);
+    while let Some((i, panels, depth)) = walk.next() {
+        let (last, complete, begin) = (i + 1 == all.len(), depth.end == groups, panels.start / PANELS * PANELS);
         let (sums, gates) = if last { (&mut *sums, gates.as_slice()) } else { (&mut *gates, &[][..]) };
-        let w = all[i].w;
-        let columns = panel * D::PANEL..((panel + 1) * D::PANEL).min(n);
-        let next = walk.peek().map_or(&[][..], |(i, panel, depth)| all[*i].w.entries(*panel, depth));
+        let columns = panels.start * D::PANEL..(panels.end * D::PANEL).min(n);
+        let w = all[i].w.part(panels.clone(), &depth);
         for tile in 0..tiles {
             if complete && last {
                 for row in tile * D::ROWS..((tile + 1) * D::ROWS).min(rows.len()) {
@@ -176,13 +168,23 @@ fn product<D: Dot, F: Finish<D::Sum>>(
                     finish.ahead(rows.start + row, columns.clone());
                 }
             }
-            let sums = &mut sums[tile * D::ROWS * stride + (panel - begin) * D::PANEL..];
             // Each tile brings its share of what comes next.
-            let next = &next[next.len() * tile / tiles..next.len() * (tile + 1) / tiles];
-            let w = w.part(panel..panel + 1, &depth);
-            strip(dot, D::ROWS, x.part(tile, &depth), w, depth.len(), sums, stride, depth.start > 0, next);
+            let ahead = walk.peek().map_or_else(Ahead::default, |(i, panels, depth)| {
+                let [from, to] = [tile, tile + 1].map(|tile| depth.start + depth.len() * tile / tiles);
+                Ahead { panels: all[*i].w.part(panels.clone(), &(from..to)), groups: to - from }
+            });
+            dot.strip(Strip {
+                height: D::ROWS,
+                x: x.part(tile, &depth),
+                w,
+                groups: depth.len(),
+                sums: &mut sums[tile * D::ROWS * stride + (panels.start - begin) * D::PANEL..],
+                row_stride: stride,
+                accumulate: depth.start > 0,
+                ahead,
+            });
         }
-        if complete && (columns.end == n || panel + 1 == begin + PANELS) {
+        if complete && (columns.end == n || panels.end == begin + PANELS) {
             let len = rows.len() * stride;
             let columns = begin * D::PANEL..columns.end;
             let block = Sums { rows: rows.clone(), columns, sums: &mut sums[..len], stride, scales: &x.scales };
@@ -244,9 +246,16 @@ fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product: Product<'
         for some in (begin..end).step_by(4) {
             let some = some..(some + 4).min(end);
             for tile in 0..tiles {
-                let x = x.part(tile, &(0..groups));
-                let sums = &mut sums[tile * height * stride + (some.start - begin) * D::PANEL..];
-                strip(dot, height, x, w.part(some.clone(), &(0..groups)), groups, sums, stride, false, &[]);
+                dot.strip(Strip {
+                    height,
+                    x: x.part(tile, &(0..groups)),
+                    w: w.part(some.clone(), &(0..groups)),
+                    groups,
+                    sums: &mut sums[tile * height * stride + (some.start - begin) * D::PANEL..],
+                    row_stride: stride,
+                    accumulate: false,
+                    ahead: Ahead::default(),
+                });
             }
         }
         sums.truncate(m * stride);
@@ -284,11 +293,11 @@ fn deal<D: Dot, T>(blocks: &[Vec<f32>], n: usize, out: &mut [T], write: impl Fn(
     }
 }
 
-/// The rows of each task: whole tiles, at most [`TILES`] of them, as many tasks for each thread, and as long as one another
-/// to within a tile.
+/// The rows of each task: whole tiles, at most [`TILES`](Dot::TILES) of them, as many tasks for each thread, and as long as
+/// one another to within a tile.
 fn parts<D: Dot>(rows: usize) -> Vec<Range<usize>> {
     let tiles = rows.div_ceil(D::ROWS);
-    let tasks = tiles.div_ceil(TILES).next_multiple_of(rayon::current_num_threads());
+    let tasks = tiles.div_ceil(D::TILES).next_multiple_of(rayon::current_num_threads());
     let begin = |task: usize| (task * tiles / tasks * D::ROWS).min(rows);
     (0..tasks).map(|task| begin(task)..begin(task + 1)).filter(|rows| !rows.is_empty()).collect()
 }
@@ -298,16 +307,28 @@ fn most(parts: &[Range<usize>]) -> usize {
 }
 
 /// Projections, panels and parts of these in the order that products of many rows read them: block by block, projection by
-/// projection, part by part along k, panel by panel. At least one part of each: without an entry along k the sums are zero.
-fn walk<D: Dot>(projections: usize, n: usize, groups: usize) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
+/// projection, part by part along k, some panels after the others. At least one part of each: without an entry along k the sums
+/// are zero.
+fn walk<D: Dot>(
+    projections: usize,
+    n: usize,
+    groups: usize,
+) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
+    const {
+        assert!(D::DEPTH.is_multiple_of(RUN), "a part of a tile begins with a whole run");
+        assert!(PANELS.is_multiple_of(D::ABREAST), "panels of a block are walked over in equal numbers");
+    }
     let panels = n.div_ceil(D::PANEL);
     let blocks = (0..panels).step_by(PANELS).map(move |begin| begin..(begin + PANELS).min(panels));
-    let parts = (0..groups.max(1)).step_by(DEPTH).map(move |at| at..(at + DEPTH).min(groups));
+    let parts = (0..groups.max(1)).step_by(D::DEPTH).map(move |at| at..(at + D::DEPTH).min(groups));
     blocks.flat_map(move |block| {
         let parts = parts.clone();
         (0..projections).flat_map(move |i| {
             let block = block.clone();
-            parts.clone().flat_map(move |part| block.clone().map(move |panel| (i, panel, part.clone())))
+            parts.clone().flat_map(move |part| {
+                let (from, end) = (block.clone().step_by(D::ABREAST), block.end);
+                from.map(move |panel| (i, panel..(panel + D::ABREAST).min(end), part.clone()))
+            })
         })
     })
 }
@@ -324,10 +345,5 @@ impl<'a, D: Dot> Weight<'a, D> {
         let len = panel_len::<D>(self.k);
         let from = panels.start * len + groups.start * D::PANEL * D::GROUP;
         Panels { entries: &self.panels[from..panels.end * len], stride: len, count: panels.len() }
-    }
-
-    /// One part of a panel.
-    fn entries(self, panel: usize, groups: &Range<usize>) -> &'a [D::Weight] {
-        &self.part(panel..panel + 1, groups).entries[..groups.len() * D::PANEL * D::GROUP]
     }
 }

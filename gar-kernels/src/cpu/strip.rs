@@ -1,5 +1,5 @@
 //! One tile of rows times some panels of a weight, whatever the tile's height.
-use super::dot::{Dot, Factors, Tile};
+use super::dot::{Dot, Factors, Tile, VectorDot};
 
 /// Heights of tiles that exist, up to [`Dot::ROWS`] of each product.
 const HEIGHTS: [usize; 5] = [1, 2, 4, 6, 12];
@@ -20,6 +20,35 @@ impl<D: Dot> Clone for Panels<'_, D> {
 
 impl<D: Dot> Copy for Panels<'_, D> {}
 
+impl<D: Dot> Default for Panels<'_, D> {
+    fn default() -> Self {
+        Self { entries: &[], stride: 0, count: 0 }
+    }
+}
+
+/// Parts of panels that will be read soon: they are asked for while there is no other use of memory.
+pub(super) struct Ahead<'a, D: Dot> {
+    pub(super) panels: Panels<'a, D>,
+    /// Groups of each panel.
+    pub(super) groups: usize,
+}
+
+impl<D: Dot> Default for Ahead<'_, D> {
+    fn default() -> Self {
+        Self { panels: Panels::default(), groups: 0 }
+    }
+}
+
+impl<'a, D: Dot> Ahead<'a, D> {
+    /// The part of one panel, if it has one.
+    pub(super) fn of(&self, panel: usize) -> &'a [D::Weight] {
+        if panel >= self.panels.count {
+            return &[];
+        }
+        &self.panels.entries[panel * self.panels.stride..][..self.groups * D::PANEL * D::GROUP]
+    }
+}
+
 /// Height of the tiles that `rows` rows are cut into: as few tiles as can be, and of equal height.
 pub(super) fn height<D: Dot>(rows: usize) -> usize {
     let tiles = rows.div_ceil(D::ROWS).max(1);
@@ -27,53 +56,65 @@ pub(super) fn height<D: Dot>(rows: usize) -> usize {
     HEIGHTS.into_iter().find(|&h| h >= needed).map_or(D::ROWS, |h| h.min(D::ROWS))
 }
 
-/// One tile of rows times some panels: `x` of a tile as [`Rows`](super::panels::Rows) has it, `sums` with `row_stride`
-/// between rows. `next` is what will be read soon after; it is asked for meanwhile.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn strip<D: Dot>(
-    dot: D,
-    height: usize,
-    x: &[D::X],
-    w: Panels<'_, D>,
-    groups: usize,
-    sums: &mut [D::Sum],
-    row_stride: usize,
-    accumulate: bool,
-    next: &[D::Weight],
-) {
-    let strip = Strip { dot, x, w, groups, sums, row_stride, accumulate, next };
-    // With few rows several panels at a time keep enough sums under way to hide the latency of an addition.
-    match height {
-        1 => strip.run::<1, 4>(),
-        2 => strip.run::<2, 2>(),
-        4 => strip.run::<4, 1>(),
-        6 => strip.run::<6, 1>(),
-        _ => strip.run::<12, 1>(),
-    }
-}
-
-struct Strip<'a, D: Dot> {
-    dot: D,
-    x: &'a [D::X],
-    w: Panels<'a, D>,
-    groups: usize,
-    sums: &'a mut [D::Sum],
-    row_stride: usize,
-    accumulate: bool,
-    next: &'a [D::Weight],
+/// What [`Dot::strip`] multiplies: a tile of rows with some panels of a weight.
+pub(super) struct Strip<'a, D: Dot> {
+    /// Rows of the tile, of which [`height`] chooses.
+    pub(super) height: usize,
+    /// As [`Rows`](super::panels::Rows) has a tile: [runs, height, RUN].
+    pub(super) x: &'a [D::X],
+    pub(super) w: Panels<'a, D>,
+    /// Groups along k.
+    pub(super) groups: usize,
+    /// [height, panels · PANEL].
+    pub(super) sums: &'a mut [D::Sum],
+    /// Sums from one row to the next.
+    pub(super) row_stride: usize,
+    /// Whether to add to `sums` or to begin at zero.
+    pub(super) accumulate: bool,
+    pub(super) ahead: Ahead<'a, D>,
 }
 
 impl<D: Dot> Strip<'_, D> {
-    fn run<const R: usize, const P: usize>(self) {
+    /// Makes sure that all of it lies inside its slices.
+    pub(super) fn check(&self) {
+        let Self { height, x, w, groups, ref sums, row_stride, .. } = *self;
+        assert!(
+            height > 0
+                && groups.next_multiple_of(D::RUN) * height <= x.len()
+                && w.count > 0
+                && (w.count - 1) * w.stride + groups * D::PANEL * D::GROUP <= w.entries.len()
+                && (height - 1) * row_stride + w.count * D::PANEL <= sums.len(),
+            "{height} rows, {} panels and {groups} groups do not fit their slices",
+            w.count
+        );
+    }
+}
+
+impl<D: VectorDot> Strip<'_, D> {
+    /// Computes it in tiles of a height that is known when it is compiled.
+    pub(super) fn in_tiles(self, dot: D) {
+        const { assert!(D::ROWS <= HEIGHTS[HEIGHTS.len() - 1], "there are no taller tiles") };
+        // With few rows several panels at a time keep enough sums under way to hide the latency of an addition.
+        match self.height {
+            1 => self.run::<1, 4>(dot),
+            2 => self.run::<2, 2>(dot),
+            4 => self.run::<4, 1>(dot),
+            6 => self.run::<6, 1>(dot),
+            _ => self.run::<12, 1>(dot),
+        }
+    }
+
+    fn run<const R: usize, const P: usize>(self, dot: D) {
         // Taller tiles than the registers hold are never asked for; this spares compiling them.
         if const { R > D::ROWS } {
             return;
         }
-        let Self { dot, x, w, groups, sums, row_stride, accumulate, next } = self;
+        let Self { x, w, groups, sums, row_stride, accumulate, ahead, .. } = self;
         let mut panel = 0;
         while panel < w.count {
+            let (entries, next) = (&w.entries[panel * w.stride..], ahead.of(panel));
             let tile = Tile {
-                factors: Factors { x, w: &w.entries[panel * w.stride..], panel_stride: w.stride, groups, next },
+                factors: Factors { x, w: entries, panel_stride: w.stride, groups, next },
                 sums: &mut sums[panel * D::PANEL..],
                 row_stride,
                 accumulate,

@@ -6,7 +6,8 @@ use std::arch::{asm, x86_64::*};
 
 use half::bf16;
 
-use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
+use super::{Dot, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, operand};
+use crate::cpu::strip::Strip;
 
 /// AVX2 and FMA are there.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +36,7 @@ impl Avx2 {
 
 /// The tile loop, compiled for these instructions.
 #[target_feature(enable = "avx2,fma")]
-fn tile<D: Dot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
+fn tile<D: VectorDot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
     tile.compute::<R, P>(dot);
 }
 
@@ -52,21 +53,29 @@ fn unknown<T>(mut at: *const T) -> *const T {
 }
 
 impl Dot for Single {
-    const LANES: usize = 8;
     const ROWS: usize = 6;
+    const PANEL: usize = VECTORS * Self::LANES;
     const GROUP: usize = 1;
     const RUN: usize = 1;
-    const STEPS: usize = 1;
     type Weight = f32;
     type X = f32;
     type Sum = f32;
-    type Sums = __m256;
-    type Xs = __m256;
-    type Weights = __m256;
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
         operand::singles(x, k, tile, height, scales);
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl VectorDot for Single {
+    const LANES: usize = 8;
+    const STEPS: usize = 1;
+    type Sums = __m256;
+    type Xs = __m256;
+    type Weights = __m256;
 
     #[inline(always)]
     fn zero(self) -> __m256 {
@@ -127,17 +136,13 @@ impl FloatDot for Single {
 }
 
 impl Dot for Half {
-    const LANES: usize = 8;
     const ROWS: usize = 6;
+    const PANEL: usize = VECTORS * Self::LANES;
     const GROUP: usize = 2;
     const RUN: usize = RUN;
-    const STEPS: usize = 2;
     type Weight = bf16;
     type X = [f32; 2];
     type Sum = f32;
-    type Sums = __m256;
-    type Xs = __m256;
-    type Weights = __m256;
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
         operand::each_row(x, k, tile, height, scales, |row, to, stride| {
@@ -145,6 +150,18 @@ impl Dot for Half {
             1.0
         });
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl VectorDot for Half {
+    const LANES: usize = 8;
+    const STEPS: usize = 2;
+    type Sums = __m256;
+    type Xs = __m256;
+    type Weights = __m256;
 
     #[inline(always)]
     fn zero(self) -> __m256 {
@@ -210,21 +227,29 @@ impl FloatDot for Half {
 }
 
 impl Dot for Int8 {
-    const LANES: usize = 8;
     const ROWS: usize = 6;
+    const PANEL: usize = VECTORS * Self::LANES;
     const GROUP: usize = 2;
     const RUN: usize = RUN;
-    const STEPS: usize = 1;
     type Weight = i8;
     type X = [i16; 2];
     type Sum = i32;
-    type Sums = __m256i;
-    type Xs = __m256i;
-    type Weights = __m256i;
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [[i16; 2]], height: usize, scales: &mut [f32]) {
         operand::each_row(x, k, tile, height, scales, operand::i16_pairs);
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl VectorDot for Int8 {
+    const LANES: usize = 8;
+    const STEPS: usize = 1;
+    type Sums = __m256i;
+    type Xs = __m256i;
+    type Weights = __m256i;
 
     #[inline(always)]
     fn zero(self) -> __m256i {

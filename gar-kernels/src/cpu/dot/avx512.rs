@@ -4,10 +4,11 @@ use std::{arch::x86_64::*, mem::transmute};
 use half::bf16;
 use pulp::x86::V4;
 
-use super::{Dot, Factors, FloatDot, IntDot, RUN, Tile, operand};
+use super::{Dot, Factors, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, operand};
 use crate::cpu::{
     panels::Rows,
     softmax::{Running, Scores, shares_bf16, shares_of_products_bf16},
+    strip::Strip,
 };
 
 /// AVX-512 F and BW are there.
@@ -48,6 +49,12 @@ impl HalfPairs {
         // What `pulp` asks for besides is needed where shares are computed.
         V4::try_new().map(|_| Self(isa))
     }
+
+    /// Whether they make more products than [`Half`] does: not where Intel built the CPU.
+    pub(super) fn are_fast() -> bool {
+        let vendor = __cpuid(0);
+        [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() != b"GenuineIntel"
+    }
 }
 
 impl Int8 {
@@ -60,21 +67,29 @@ impl Int8 {
 // instructions, and the callers vouch for the pointers as the trait demands; unaligned loads and stores are used throughout.
 
 impl Dot for Single {
-    const LANES: usize = 16;
     const ROWS: usize = 12;
+    const PANEL: usize = VECTORS * Self::LANES;
     const GROUP: usize = 1;
     const RUN: usize = 1;
-    const STEPS: usize = 1;
     type Weight = f32;
     type X = f32;
     type Sum = f32;
-    type Sums = __m512;
-    type Xs = __m512;
-    type Weights = __m512;
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
         operand::singles(x, k, tile, height, scales);
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl VectorDot for Single {
+    const LANES: usize = 16;
+    const STEPS: usize = 1;
+    type Sums = __m512;
+    type Xs = __m512;
+    type Weights = __m512;
 
     #[inline(always)]
     fn zero(self) -> __m512 {
@@ -135,17 +150,13 @@ impl FloatDot for Single {
 }
 
 impl Dot for Half {
-    const LANES: usize = 16;
     const ROWS: usize = 12;
+    const PANEL: usize = VECTORS * Self::LANES;
     const GROUP: usize = 2;
     const RUN: usize = RUN;
-    const STEPS: usize = 2;
     type Weight = bf16;
     type X = [f32; 2];
     type Sum = f32;
-    type Sums = __m512;
-    type Xs = __m512;
-    type Weights = __m512;
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
         operand::each_row(x, k, tile, height, scales, |row, to, stride| {
@@ -153,6 +164,18 @@ impl Dot for Half {
             1.0
         });
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl VectorDot for Half {
+    const LANES: usize = 16;
+    const STEPS: usize = 2;
+    type Sums = __m512;
+    type Xs = __m512;
+    type Weights = __m512;
 
     #[inline(always)]
     fn zero(self) -> __m512 {
@@ -219,17 +242,13 @@ impl FloatDot for Half {
 }
 
 impl Dot for HalfPairs {
-    const LANES: usize = 16;
     const ROWS: usize = 12;
+    const PANEL: usize = VECTORS * Self::LANES;
     const GROUP: usize = 2;
     const RUN: usize = RUN;
-    const STEPS: usize = 1;
     type Weight = bf16;
     type X = u32;
     type Sum = f32;
-    type Sums = __m512;
-    type Xs = __m512i;
-    type Weights = __m512i;
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [u32], height: usize, scales: &mut [f32]) {
         operand::each_row(x, k, tile, height, scales, |row, to, stride| {
@@ -262,6 +281,18 @@ impl Dot for HalfPairs {
         // SAFETY: see above.
         unsafe { narrow_bf16(from, to) };
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl VectorDot for HalfPairs {
+    const LANES: usize = 16;
+    const STEPS: usize = 1;
+    type Sums = __m512;
+    type Xs = __m512i;
+    type Weights = __m512i;
 
     #[inline(always)]
     fn zero(self) -> __m512 {
@@ -345,21 +376,29 @@ impl FloatDot for HalfPairs {
 }
 
 impl Dot for Int8 {
-    const LANES: usize = 16;
     const ROWS: usize = 12;
+    const PANEL: usize = VECTORS * Self::LANES;
     const GROUP: usize = 4;
     const RUN: usize = RUN;
-    const STEPS: usize = 1;
     type Weight = i8;
     type X = [u8; 4];
     type Sum = i32;
-    type Sums = __m512i;
-    type Xs = __m512i;
-    type Weights = __m512i;
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [[u8; 4]], height: usize, scales: &mut [f32]) {
         operand::each_row(x, k, tile, height, scales, operand::u8_fours);
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl VectorDot for Int8 {
+    const LANES: usize = 16;
+    const STEPS: usize = 1;
+    type Sums = __m512i;
+    type Xs = __m512i;
+    type Weights = __m512i;
 
     #[inline(always)]
     fn zero(self) -> __m512i {
@@ -440,18 +479,18 @@ fn narrow_bf16(from: &[f32], to: &mut [bf16]) {
 
 /// The tile loop, compiled for AVX-512 F and BW.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn tile<D: Dot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
+fn tile<D: VectorDot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
     tile.compute::<R, P>(dot);
 }
 
 /// The tile loop, compiled for AVX512-BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn tile_bf16<D: Dot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
+fn tile_bf16<D: VectorDot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
     tile.compute::<R, P>(dot);
 }
 
 /// The tile loop, compiled for AVX512-VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn tile_vnni<D: Dot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
+fn tile_vnni<D: VectorDot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>) {
     tile.compute::<R, P>(dot);
 }

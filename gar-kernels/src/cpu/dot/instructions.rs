@@ -4,14 +4,15 @@ use std::fmt;
 use super::{
     FloatDot, IntDot,
     portable::{self, Half, Single},
+    tiles,
 };
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::{amx, avx2, avx512};
 
 /// Instructions that products are computed with.
 ///
-/// Products of bf16 and of 8-bit numbers come out with the same bits from all of them (AVX512-BF16 takes denormal
-/// numbers as zero; no others differ).
+/// Products of 8-bit numbers come out with the same bits from all of them, products of bf16 from all but AMX, which adds them up
+/// in another order: its bits are those of [`PortableTiles`](Self::PortableTiles). (AVX512-BF16 and AMX take denormal numbers as zero.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InstructionSet {
@@ -19,12 +20,16 @@ pub enum InstructionSet {
     Portable,
     /// Plain loops over the panels and tiles of AVX-512: how their layout is tested on a CPU without it. Slow.
     PortableWide,
+    /// Plain loops over the panels and tiles of AMX, and sums in its order, likewise. Slow.
+    PortableTiles,
     /// AVX2 and FMA.
     Avx2,
     /// AVX-512 F and BW; 8-bit products by VNNI where the CPU has it, else by AVX2.
     Avx512,
     /// AVX-512 with BF16 and VNNI.
     Avx512Bf16,
+    /// AMX for products of bf16 and of 8-bit numbers, AVX-512 for all others. On Linux.
+    Amx,
 }
 
 /// Work over floating-point products, whatever the instructions.
@@ -82,6 +87,7 @@ enum Float {
     PortableHalf(PortableHalf),
     WideSingle(WideSingle),
     WideHalf(WideHalf),
+    TilesHalf(tiles::Half),
     #[cfg(target_arch = "x86_64")]
     Avx2Single(avx2::Single),
     #[cfg(target_arch = "x86_64")]
@@ -92,16 +98,21 @@ enum Float {
     Avx512Half(avx512::Half),
     #[cfg(target_arch = "x86_64")]
     Avx512HalfPairs(avx512::HalfPairs),
+    #[cfg(target_arch = "x86_64")]
+    AmxHalf(amx::Half),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Int {
     Portable(PortableInt8),
     Wide(WideInt8),
+    Tiles(tiles::Int8),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Int8),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Int8),
+    #[cfg(target_arch = "x86_64")]
+    Amx(amx::Int8),
 }
 
 impl FloatProduct {
@@ -111,6 +122,7 @@ impl FloatProduct {
             Float::PortableHalf(dot) => work.run(dot),
             Float::WideSingle(dot) => work.run(dot),
             Float::WideHalf(dot) => work.run(dot),
+            Float::TilesHalf(dot) => work.run(dot),
             #[cfg(target_arch = "x86_64")]
             Float::Avx2Single(dot) => work.run(dot),
             #[cfg(target_arch = "x86_64")]
@@ -121,6 +133,8 @@ impl FloatProduct {
             Float::Avx512Half(dot) => work.run(dot),
             #[cfg(target_arch = "x86_64")]
             Float::Avx512HalfPairs(dot) => work.run(dot),
+            #[cfg(target_arch = "x86_64")]
+            Float::AmxHalf(dot) => work.run(dot),
         }
     }
 }
@@ -130,17 +144,20 @@ impl IntProduct {
         match self.0 {
             Int::Portable(dot) => work.run(dot),
             Int::Wide(dot) => work.run(dot),
+            Int::Tiles(dot) => work.run(dot),
             #[cfg(target_arch = "x86_64")]
             Int::Avx2(dot) => work.run(dot),
             #[cfg(target_arch = "x86_64")]
             Int::Avx512(dot) => work.run(dot),
+            #[cfg(target_arch = "x86_64")]
+            Int::Amx(dot) => work.run(dot),
         }
     }
 }
 
 impl InstructionSet {
     /// Those that compute fast, the best first.
-    const FAST: [Self; 3] = [Self::Avx512Bf16, Self::Avx512, Self::Avx2];
+    const FAST: [Self; 4] = [Self::Amx, Self::Avx512Bf16, Self::Avx512, Self::Avx2];
 
     /// The best that this CPU has.
     pub fn best() -> Self {
@@ -148,13 +165,25 @@ impl InstructionSet {
     }
 
     pub(in crate::cpu) fn best_products() -> (Self, Products) {
-        let fast = Self::FAST.into_iter().find_map(|set| Some((set, set.products()?)));
+        let fast = Self::FAST.into_iter().filter(|set| set.pays()).find_map(|set| Some((set, set.products()?)));
         fast.unwrap_or((Self::Portable, PORTABLE))
     }
 
     /// Every set that this CPU has.
     pub fn available() -> impl Iterator<Item = Self> {
-        Self::FAST.into_iter().chain([Self::Portable, Self::PortableWide]).filter(|set| set.is_available())
+        Self::FAST
+            .into_iter()
+            .chain([Self::Portable, Self::PortableWide, Self::PortableTiles])
+            .filter(|set| set.is_available())
+    }
+
+    /// Whether it is faster than those that follow it. Intel's CPUs begin a `vdpbf16ps` every other cycle, which makes half as many
+    /// products as two FMA a cycle do of widened numbers; AMD's begin one or two a cycle.
+    fn pays(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self != Self::Avx512Bf16 || avx512::HalfPairs::are_fast();
+        #[cfg(not(target_arch = "x86_64"))]
+        true
     }
 
     /// Whether this CPU has it.
@@ -171,6 +200,11 @@ impl InstructionSet {
                 widened: FloatProduct(Float::WideHalf(Half { rounded: false })),
                 half: FloatProduct(Float::WideHalf(Half { rounded: true })),
                 int8: IntProduct(Int::Wide(portable::Int8)),
+            }),
+            Self::PortableTiles => Some(Products {
+                half: FloatProduct(Float::TilesHalf(tiles::Half)),
+                int8: IntProduct(Int::Tiles(tiles::Int8)),
+                ..Self::PortableWide.products()?
             }),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => avx2::Avx2::new().map(|isa| Products {
@@ -196,8 +230,14 @@ impl InstructionSet {
                 int8: IntProduct(Int::Avx512(avx512::Int8::new()?)),
                 ..Self::Avx512.products()?
             }),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Some(Products {
+                half: FloatProduct(Float::AmxHalf(amx::Half::new()?)),
+                int8: IntProduct(Int::Amx(amx::Int8::new()?)),
+                ..Self::Avx512.products()?
+            }),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => None,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Amx => None,
         }
     }
 }
@@ -207,9 +247,11 @@ impl fmt::Display for InstructionSet {
         f.write_str(match self {
             Self::Portable => "portable",
             Self::PortableWide => "portable-wide",
+            Self::PortableTiles => "portable-tiles",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512-bf16",
+            Self::Amx => "amx",
         })
     }
 }

@@ -1,5 +1,6 @@
 //! How products are summed: one small trait, an implementation for each instruction set and element type, and the one
-//! tile loop that all of them run.
+//! tile loop that all of them run which sum in vector registers ([`VectorDot`]). AMX, whose registers are tiles themselves, has
+//! a loop of its own over the same panels and rows.
 //!
 //! A weight [N, K] lies in *panels* of [`PANEL`](Dot::PANEL) rows. Inside a panel the K axis is cut into groups of
 //! [`GROUP`](Dot::GROUP) entries, and a group holds its entries of every row: [groups, PANEL, GROUP]. So a vector register
@@ -10,7 +11,10 @@
 //!
 //! Every sum runs over k in the same order with one rounding a product, in every tile, however many rows and threads
 //! there are. So results depend neither on the number of threads nor on what is computed beside them, and where products
-//! are exact, which those of two bf16 are, every instruction set gives the same bits.
+//! are exact, which those of two bf16 are, every instruction set that sums in vectors gives the same bits. AMX adds up a run
+//! before it is added to what was summed so far, and gives the bits of its [model](tiles).
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +22,7 @@ mod avx512;
 mod instructions;
 pub(super) mod operand;
 mod portable;
+mod tiles;
 
 use std::any::TypeId;
 
@@ -29,6 +34,7 @@ use super::{
     panels::Rows,
     prefetch::{LINE, prefetch_line_l2},
     softmax::{Running, Scores, shares_rounded},
+    strip::Strip,
     vectorize,
 };
 
@@ -45,31 +51,29 @@ pub(super) const RUN: usize = 16;
 ///
 /// A value of the type is the proof that this CPU has the instructions.
 pub(super) trait Dot: Copy + Send + Sync + 'static {
-    /// Sums in a vector.
-    const LANES: usize;
     /// Most rows of a tile: what the registers hold.
     const ROWS: usize;
+    /// Rows of the weight in a panel.
+    const PANEL: usize;
     /// Entries along k that lie, and are read, together.
     const GROUP: usize;
     /// Groups of a row of x that lie side by side: [`RUN`], or 1 where x is taken as it is, so that its transpose is as
     /// easily had.
     const RUN: usize;
-    /// Instructions that a group takes; each multiplies a part of it.
-    const STEPS: usize;
-    /// Rows of the weight in a panel.
-    const PANEL: usize = VECTORS * Self::LANES;
+    /// Tiles of rows that a task takes: they and their sums stay in the level-2 cache while panels go by.
+    const TILES: usize = 8;
+    /// Groups along k that a panel is walked over at a time. What is read next is asked for meanwhile, so that this part of a
+    /// panel, 128 KiB of AVX-512, need not fit the level-1 cache: with 256 groups, which do, sums are read and written oftener and
+    /// a tower takes 2 % longer.
+    const DEPTH: usize = 1024;
+    /// Panels that a tile of rows is multiplied with before the next tile is.
+    const ABREAST: usize = 1;
     /// An entry of the weight.
     type Weight: Pod + Send + Sync;
     /// A group of a row of x.
     type X: Pod + Send + Sync;
     /// A sum in memory.
     type Sum: Pod + Send + Sync;
-    /// A vector of sums.
-    type Sums: Copy;
-    /// A vector of groups of x, all the same.
-    type Xs: Copy;
-    /// A vector of groups of the weight.
-    type Weights: Copy;
 
     /// Writes rows `x` [.., k] to a tile of `height` rows, and the factor that the sums of each must be multiplied with; what
     /// lacks in the last group is zero, rows and groups that lack are not written.
@@ -88,6 +92,23 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
             || to.iter_mut().zip(from).for_each(|(to, &from)| *to = operand::to_bf16(from)),
         );
     }
+
+    /// Computes a strip.
+    fn strip(self, strip: Strip<'_, Self>);
+}
+
+/// A [`Dot`] whose sums stand in vector registers while [`Tile::compute`] runs, compiled for its instructions.
+pub(super) trait VectorDot: Dot {
+    /// Sums in a vector.
+    const LANES: usize;
+    /// Instructions that a group takes; each multiplies a part of it.
+    const STEPS: usize;
+    /// A vector of sums.
+    type Sums: Copy;
+    /// A vector of groups of x, all the same.
+    type Xs: Copy;
+    /// A vector of groups of the weight.
+    type Weights: Copy;
 
     /// A vector of zeros.
     fn zero(self) -> Self::Sums;
@@ -200,7 +221,7 @@ pub(super) struct Tile<'a, D: Dot> {
     pub(super) accumulate: bool,
 }
 
-impl<D: Dot> Tile<'_, D> {
+impl<D: VectorDot> Tile<'_, D> {
     /// The tile loop, and where its sums go.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "indices also say where sums lie")]
@@ -235,7 +256,7 @@ impl<D: Dot> Tile<'_, D> {
     }
 }
 
-impl<D: Dot> Factors<'_, D> {
+impl<D: VectorDot> Factors<'_, D> {
     /// Adds the products to `acc`. Every accumulator stays in a register: R · P · [`VECTORS`] of them.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "indices also say where operands lie")]

@@ -3,7 +3,8 @@
 //! `LANES` and `ROWS` are free: with 16 and 12 the loops run over the same panels and tiles as with AVX-512.
 use half::bf16;
 
-use super::{Dot, FloatDot, IntDot, RUN, Tile, operand};
+use super::{Dot, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, operand};
+use crate::cpu::strip::Strip;
 
 /// f32 weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,21 +21,29 @@ pub(super) struct Half<const LANES: usize, const ROWS: usize> {
 pub(super) struct Int8<const LANES: usize, const ROWS: usize>;
 
 impl<const LANES: usize, const ROWS: usize> Dot for Single<LANES, ROWS> {
-    const LANES: usize = LANES;
     const ROWS: usize = ROWS;
+    const PANEL: usize = VECTORS * LANES;
     const GROUP: usize = 1;
     const RUN: usize = 1;
-    const STEPS: usize = 1;
     type Weight = f32;
     type X = f32;
     type Sum = f32;
-    type Sums = [f32; LANES];
-    type Xs = f32;
-    type Weights = [f32; LANES];
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
         operand::singles(x, k, tile, height, scales);
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl<const LANES: usize, const ROWS: usize> VectorDot for Single<LANES, ROWS> {
+    const LANES: usize = LANES;
+    const STEPS: usize = 1;
+    type Sums = [f32; LANES];
+    type Xs = f32;
+    type Weights = [f32; LANES];
 
     #[inline(always)]
     fn zero(self) -> [f32; LANES] {
@@ -92,17 +101,13 @@ impl<const LANES: usize, const ROWS: usize> FloatDot for Single<LANES, ROWS> {
 }
 
 impl<const LANES: usize, const ROWS: usize> Dot for Half<LANES, ROWS> {
-    const LANES: usize = LANES;
     const ROWS: usize = ROWS;
+    const PANEL: usize = VECTORS * LANES;
     const GROUP: usize = 2;
     const RUN: usize = RUN;
-    const STEPS: usize = 2;
     type Weight = bf16;
     type X = [f32; 2];
     type Sum = f32;
-    type Sums = [f32; LANES];
-    type Xs = f32;
-    type Weights = [f32; LANES];
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
         operand::each_row(x, k, tile, height, scales, |row, to, stride| {
@@ -110,6 +115,18 @@ impl<const LANES: usize, const ROWS: usize> Dot for Half<LANES, ROWS> {
             1.0
         });
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl<const LANES: usize, const ROWS: usize> VectorDot for Half<LANES, ROWS> {
+    const LANES: usize = LANES;
+    const STEPS: usize = 2;
+    type Sums = [f32; LANES];
+    type Xs = f32;
+    type Weights = [f32; LANES];
 
     #[inline(always)]
     fn zero(self) -> [f32; LANES] {
@@ -169,21 +186,29 @@ impl<const LANES: usize, const ROWS: usize> FloatDot for Half<LANES, ROWS> {
 }
 
 impl<const LANES: usize, const ROWS: usize> Dot for Int8<LANES, ROWS> {
-    const LANES: usize = LANES;
     const ROWS: usize = ROWS;
+    const PANEL: usize = VECTORS * LANES;
     const GROUP: usize = 4;
     const RUN: usize = RUN;
-    const STEPS: usize = 1;
     type Weight = i8;
     type X = [u8; 4];
     type Sum = i32;
-    type Sums = [i32; LANES];
-    type Xs = [u8; 4];
-    type Weights = [[i8; 4]; LANES];
 
     fn pack(self, x: &[f32], k: usize, tile: &mut [[u8; 4]], height: usize, scales: &mut [f32]) {
         operand::each_row(x, k, tile, height, scales, operand::u8_fours);
     }
+
+    fn strip(self, strip: Strip<'_, Self>) {
+        strip.in_tiles(self);
+    }
+}
+
+impl<const LANES: usize, const ROWS: usize> VectorDot for Int8<LANES, ROWS> {
+    const LANES: usize = LANES;
+    const STEPS: usize = 1;
+    type Sums = [i32; LANES];
+    type Xs = [u8; 4];
+    type Weights = [[i8; 4]; LANES];
 
     #[inline(always)]
     fn zero(self) -> [i32; LANES] {

@@ -5,7 +5,7 @@ use std::{arch::x86_64::*, mem::transmute};
 use pulp::{Simd, f32x16, x86::V4};
 
 use super::{KEPT, RISE, Row, Running, Scores, math, max};
-use crate::cpu::dot::{Dot, Factors, RUN};
+use crate::cpu::dot::{Factors, RUN, VectorDot};
 
 /// Writes shares to a tile of `height` rows, [runs, height, [`RUN`]].
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
@@ -91,7 +91,7 @@ pub(in crate::cpu) fn shares_of_products_bf16<D, const R: usize>(
     tile: &mut [u32],
 ) -> bool
 where
-    D: Dot<Sums = __m512>,
+    D: VectorDot<Sums = __m512>,
 {
     const { assert!(R <= 12, "rows are written out below") };
     let Some(running) = running.first_chunk_mut::<R>() else { return false };
