@@ -9,8 +9,8 @@ tools/reference/requirements.txt (without it the PyTorch columns are left out), 
 llama.cpp (its packages in the same interpreter), `--candle` the binary that `cargo build --release` in benches/peers/candle
 makes; it reads the Q8_0 file of llama.cpp too. Ceilings of the machine are measured here (ceilings.cpp, needs g++), before and
 after every run of ours, because a shared machine is not the same from minute to minute: a run is compared with the better of
-its two, and the shares are medians. Every run is a process of its own; the first of each is a
-warm-up. With `--within` no further round begins once so many seconds are over. With `--max-tiles 1` the picture is two tiles, with 16 up to 17.
+its two, and the shares are medians. Every run is a process of its own; the first of each is a warm-up. With `--within` no further
+round begins once so many seconds are over. With `--max-tiles 1` the picture is two tiles, with 16 up to 17.
 """
 
 import argparse
