@@ -124,7 +124,7 @@ static WHOLE: [Shape; 2 * HALF + 1] = {
     all
 };
 
-/// Whole runs, or what is left of one, of all panels of a strip.
+/// Whole runs, or what is left of one, of a tile and one panel.
 struct Runs {
     /// From one row to the next are [`LINE`] bytes.
     x: *const u8,
