@@ -269,11 +269,10 @@ fn strip<D: TileDot>(strip: Strip<'_, D>) {
     if groups == 0 && !accumulate {
         sums.chunks_mut(row_stride).take(height).for_each(|row| row[..w.count * D::PANEL].fill(D::Sum::zeroed()));
     }
-    let shape = Shape::new(height, rest);
-    for (done, count, shape) in [(0, whole, &WHOLE[height]), (whole, usize::from(rest > 0), &shape)] {
-        if count == 0 {
-            continue;
-        }
+    let of_whole = (whole > 0).then_some(&WHOLE[height]);
+    let of_rest = (rest > 0).then(|| Shape::new(height, rest));
+    for (done, count, shape) in [(0, whole, of_whole), (whole, 1, of_rest.as_ref())] {
+        let Some(shape) = shape else { continue };
         // SAFETY: sums, x and panels lie inside their slices, which was checked; a dot is made only where AMX can be used. What is
         // asked for ahead is not read.
         unsafe {
