@@ -5,7 +5,7 @@ use bytemuck::Zeroable;
 
 use super::{
     buffer::Buffer,
-    dot::{Dot, FloatDot},
+    dot::{Dot, Entry, FloatDot},
     panels::{Entries, interleave, narrow, panel_len},
     prefetch::prefetch_l2,
     rotary::Angles,
@@ -99,8 +99,8 @@ impl<'a, D: FloatDot> BlockMut<'a, D> {
     /// are angles, and a place in them for the first key.
     pub(super) fn write(&mut self, at: usize, k: &[f32], v: Entries<'_>, turn: Option<(Angles<'_>, usize)>) {
         match v {
-            Entries::F32(v) => self.write_as(at, k, v, D::weight, turn),
-            Entries::BF16(v) => self.write_as(at, k, v, D::weight_of_bf16, turn),
+            Entries::F32(v) => self.write_as(at, k, v, D::Weight::of, turn),
+            Entries::BF16(v) => self.write_as(at, k, v, D::Weight::of_bf16, turn),
         }
     }
 

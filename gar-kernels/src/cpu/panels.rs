@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{
     buffer::Buffer,
     convert::Floats,
-    dot::{Dot, FloatDot, IntDot},
+    dot::{Dot, Entry, FloatDot, IntDot},
     on_host,
     transpose::{Source, transpose},
     vectorize,
@@ -81,10 +81,10 @@ pub(super) fn pack_transposed<D: FloatDot>(w: Floats<'_>, n: usize, k: usize) ->
             let group = &mut panel[at / D::GROUP * D::PANEL * D::GROUP..][..D::PANEL * D::GROUP];
             // Of groups of one, a loop without steps, which the compiler turns into vectors.
             if D::GROUP == 1 {
-                group.iter_mut().zip(values).for_each(|(entry, &v)| *entry = D::weight(v));
+                group.iter_mut().zip(values).for_each(|(entry, &v)| *entry = D::Weight::of(v));
             } else {
                 let entries = group[at % D::GROUP..].iter_mut().step_by(D::GROUP);
-                entries.zip(values).for_each(|(entry, &v)| *entry = D::weight(v));
+                entries.zip(values).for_each(|(entry, &v)| *entry = D::Weight::of(v));
             }
         }
     })
@@ -107,7 +107,7 @@ fn pack<D: Dot>(n: usize, k: usize, fill: impl Fn(&mut [D::Weight], Range<usize>
 #[inline(always)]
 pub(super) fn narrow<D: FloatDot>(values: &[f32], to: &mut [D::Weight]) {
     for (to, &v) in to.iter_mut().zip(values) {
-        *to = D::weight(v);
+        *to = D::Weight::of(v);
     }
 }
 

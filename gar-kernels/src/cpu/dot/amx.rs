@@ -348,16 +348,6 @@ impl Dot for Half {
 }
 
 impl FloatDot for Half {
-    #[inline(always)]
-    fn weight(value: f32) -> bf16 {
-        HalfPairs::weight(value)
-    }
-
-    #[inline(always)]
-    fn weight_of_bf16(value: bf16) -> bf16 {
-        value
-    }
-
     fn rounds(self) -> bool {
         true
     }

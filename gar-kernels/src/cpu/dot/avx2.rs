@@ -120,16 +120,6 @@ impl VectorDot for Single {
 }
 
 impl FloatDot for Single {
-    #[inline(always)]
-    fn weight(value: f32) -> f32 {
-        value
-    }
-
-    #[inline(always)]
-    fn weight_of_bf16(value: bf16) -> f32 {
-        operand::widened(value)
-    }
-
     fn rounds(self) -> bool {
         false
     }
@@ -211,16 +201,6 @@ impl VectorDot for Half {
 }
 
 impl FloatDot for Half {
-    #[inline(always)]
-    fn weight(value: f32) -> bf16 {
-        operand::to_bf16(value)
-    }
-
-    #[inline(always)]
-    fn weight_of_bf16(value: bf16) -> bf16 {
-        value
-    }
-
     fn rounds(self) -> bool {
         self.rounded
     }

@@ -134,16 +134,6 @@ impl VectorDot for Single {
 }
 
 impl FloatDot for Single {
-    #[inline(always)]
-    fn weight(value: f32) -> f32 {
-        value
-    }
-
-    #[inline(always)]
-    fn weight_of_bf16(value: bf16) -> f32 {
-        operand::widened(value)
-    }
-
     fn rounds(self) -> bool {
         false
     }
@@ -226,16 +216,6 @@ impl VectorDot for Half {
 }
 
 impl FloatDot for Half {
-    #[inline(always)]
-    fn weight(value: f32) -> bf16 {
-        operand::to_bf16(value)
-    }
-
-    #[inline(always)]
-    fn weight_of_bf16(value: bf16) -> bf16 {
-        value
-    }
-
     fn rounds(self) -> bool {
         self.rounded
     }
@@ -336,16 +316,6 @@ impl VectorDot for HalfPairs {
 }
 
 impl FloatDot for HalfPairs {
-    #[inline(always)]
-    fn weight(value: f32) -> bf16 {
-        operand::to_bf16(value)
-    }
-
-    #[inline(always)]
-    fn weight_of_bf16(value: bf16) -> bf16 {
-        value
-    }
-
     fn rounds(self) -> bool {
         true
     }

@@ -40,6 +40,7 @@ use super::{
 
 pub use instructions::InstructionSet;
 pub(super) use instructions::{FloatProduct, FloatWork, IntProduct, IntWork, Products};
+pub(super) use operand::Entry;
 
 /// Vectors side by side in a panel.
 const VECTORS: usize = 2;
@@ -140,13 +141,7 @@ pub(super) trait VectorDot: Dot {
 }
 
 /// A [`Dot`] of floating-point weights.
-pub(super) trait FloatDot: Dot<Sum = f32> {
-    /// A number as an entry of the weight, rounded to nearest even.
-    fn weight(value: f32) -> Self::Weight;
-
-    /// The same of a number that is bf16 already.
-    fn weight_of_bf16(value: bf16) -> Self::Weight;
-
+pub(super) trait FloatDot: Dot<Sum = f32, Weight: Entry> {
     /// Whether x is rounded to bf16.
     fn rounds(self) -> bool;
 

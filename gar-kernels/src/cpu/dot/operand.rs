@@ -31,6 +31,39 @@ pub(in crate::cpu) fn widened(value: bf16) -> f32 {
     f32::from_bits(u32::from(value.to_bits()) << 16)
 }
 
+/// An entry of a floating-point weight.
+pub(in crate::cpu) trait Entry: Sized {
+    /// A number, rounded to nearest even.
+    fn of(value: f32) -> Self;
+
+    /// A number that is bf16 already.
+    fn of_bf16(value: bf16) -> Self;
+}
+
+impl Entry for f32 {
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn of_bf16(value: bf16) -> Self {
+        widened(value)
+    }
+}
+
+impl Entry for bf16 {
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        to_bf16(value)
+    }
+
+    #[inline(always)]
+    fn of_bf16(value: bf16) -> Self {
+        value
+    }
+}
+
 /// Single entries: the transpose of the rows.
 pub(super) fn singles(x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
     let (bytes, stride, rows) = (bytemuck::cast_slice(x), k * size_of::<f32>(), x.len() / k.max(1));

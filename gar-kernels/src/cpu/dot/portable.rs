@@ -85,16 +85,6 @@ impl<const LANES: usize, const ROWS: usize> VectorDot for Single<LANES, ROWS> {
 }
 
 impl<const LANES: usize, const ROWS: usize> FloatDot for Single<LANES, ROWS> {
-    #[inline(always)]
-    fn weight(value: f32) -> f32 {
-        value
-    }
-
-    #[inline(always)]
-    fn weight_of_bf16(value: bf16) -> f32 {
-        operand::widened(value)
-    }
-
     fn rounds(self) -> bool {
         false
     }
@@ -170,16 +160,6 @@ impl<const LANES: usize, const ROWS: usize> VectorDot for Half<LANES, ROWS> {
 }
 
 impl<const LANES: usize, const ROWS: usize> FloatDot for Half<LANES, ROWS> {
-    #[inline(always)]
-    fn weight(value: f32) -> bf16 {
-        operand::to_bf16(value)
-    }
-
-    #[inline(always)]
-    fn weight_of_bf16(value: bf16) -> bf16 {
-        value
-    }
-
     fn rounds(self) -> bool {
         self.rounded
     }

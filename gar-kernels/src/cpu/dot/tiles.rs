@@ -90,16 +90,6 @@ impl Dot for Half {
 }
 
 impl FloatDot for Half {
-    #[inline(always)]
-    fn weight(value: f32) -> bf16 {
-        operand::to_bf16(value)
-    }
-
-    #[inline(always)]
-    fn weight_of_bf16(value: bf16) -> bf16 {
-        value
-    }
-
     fn rounds(self) -> bool {
         true
     }
