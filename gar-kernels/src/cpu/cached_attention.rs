@@ -4,6 +4,8 @@
 //! and as it lies. Forks share blocks; the one that writes first copies the block it writes to.
 use std::{any::Any, sync::Arc};
 
+use rayon::prelude::*;
+
 use super::{
     Cpu, InstructionSet, Precision, activation,
     attention::attend,
@@ -36,23 +38,20 @@ impl CpuCache {
         Heads { count: self.filled.spec().kv_heads, dim: self.filled.spec().head_dim }
     }
 
-    /// Stores `k`, `v` [L, G, d] of one layer at positions `len ..`.
+    /// Stores `k`, `v` [L, G, d] of one layer at positions `len ..`, block beside block.
     fn write<D: FloatDot>(&mut self, layer: usize, k: &[f32], v: Entries<'_>) {
-        let heads = self.heads();
+        let (heads, begin) = (self.heads(), self.filled.len());
         let row = heads.count * heads.dim;
-        let blocks = &mut self.layers[layer];
-        let (positions, mut at) = (k.len() / row, 0);
-        while at < positions {
-            let position = self.filled.len() + at;
-            if position / BLOCK == blocks.len() {
-                blocks.push(Arc::new(OwnedBlock::new::<D>(heads)));
-            }
-            let len = (BLOCK - position % BLOCK).min(positions - at);
-            let own = at * row..(at + len) * row;
-            let mut block = Arc::make_mut(&mut blocks[position / BLOCK]).block_mut::<D>(heads);
-            block.write(position % BLOCK, &k[own.clone()], v.part(own), None);
-            at += len;
-        }
+        let end = begin + k.len() / row;
+        let (first, blocks) = (begin / BLOCK, &mut self.layers[layer]);
+        blocks.resize_with(end.div_ceil(BLOCK), || Arc::new(OwnedBlock::new::<D>(heads)));
+        blocks[first..].par_iter_mut().enumerate().for_each(|(i, block)| {
+            let from = (first + i) * BLOCK;
+            let own = from.max(begin)..(from + BLOCK).min(end);
+            let entries = (own.start - begin) * row..(own.end - begin) * row;
+            let mut block = Arc::make_mut(block).block_mut::<D>(heads);
+            block.write(own.start % BLOCK, &k[entries.clone()], v.part(entries), None);
+        });
     }
 }
 
