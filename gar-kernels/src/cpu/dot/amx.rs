@@ -41,6 +41,10 @@ const HALF: usize = 16;
 /// Bytes of a register's row: half a panel's columns, or a run of x.
 const LINE: usize = 64;
 const _: () = assert!(RUN * size_of::<u32>() == LINE, "a run is a row of a register");
+const _: () =
+    assert!(tiles::Half::ROWS == 2 * HALF && tiles::Half::PANEL == 2 * HALF, "a tile and a panel are two registers");
+const _: () =
+    assert!(tiles::Int8::ROWS == 2 * HALF && tiles::Int8::PANEL == 2 * HALF, "a tile and a panel are two registers");
 
 /// bf16 weights and x, multiplied by `tdpbf16ps`; see [`tiles::Half`](super::tiles::Half).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -319,10 +323,10 @@ impl TileDot for Half {
 }
 
 impl Dot for Half {
-    const ROWS: usize = 2 * HALF;
-    const PANEL: usize = 2 * HALF;
-    const GROUP: usize = 2;
-    const RUN: usize = RUN;
+    const ROWS: usize = tiles::Half::ROWS;
+    const PANEL: usize = tiles::Half::PANEL;
+    const GROUP: usize = tiles::Half::GROUP;
+    const RUN: usize = tiles::Half::RUN;
     const TILES: usize = tiles::Half::TILES;
     const DEPTH: usize = tiles::Half::DEPTH;
     const ABREAST: usize = tiles::Half::ABREAST;
@@ -364,13 +368,13 @@ impl TileDot for Int8 {
 }
 
 impl Dot for Int8 {
-    const ROWS: usize = 2 * HALF;
-    const PANEL: usize = 2 * HALF;
-    const GROUP: usize = 4;
-    const RUN: usize = RUN;
-    const TILES: usize = tiles::Half::TILES;
-    const DEPTH: usize = tiles::Half::DEPTH;
-    const ABREAST: usize = tiles::Half::ABREAST;
+    const ROWS: usize = tiles::Int8::ROWS;
+    const PANEL: usize = tiles::Int8::PANEL;
+    const GROUP: usize = tiles::Int8::GROUP;
+    const RUN: usize = tiles::Int8::RUN;
+    const TILES: usize = tiles::Int8::TILES;
+    const DEPTH: usize = tiles::Int8::DEPTH;
+    const ABREAST: usize = tiles::Int8::ABREAST;
     type Weight = i8;
     type X = [u8; 4];
     type Sum = i32;
