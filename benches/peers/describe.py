@@ -37,8 +37,13 @@ def measure(command: list[str], threads: int) -> dict[str, float]:
     timings = answer["timings"]
     decode = timings["decode"] / max(len(answer["tokens"]) - 1, 1)
     stages = {stage: timings[stage] for stage in ("preprocess", "vision", "prefill")}
-    if "grid" in answer:  # what gar read: tiles with the thumbnail, and tokens
-        stages |= {"crops": answer["grid"][0] * answer["grid"][1] + 1, "prompt": answer["prompt_tokens"]}
+    if "grid" in answer:  # gar looks once at a thumbnail and its equal, the tile of a grid of one
+        grid = answer["grid"][0] * answer["grid"][1]
+        stages |= {"tiles": 1 if grid == 1 else grid + 1, "prompt": answer["prompt_tokens"]}
+    elif "tiles" in answer:
+        stages["tiles"] = answer["tiles"]
+    if "tiles" in stages:
+        stages["vision_per_tile"] = stages["vision"] / stages["tiles"]
     return stages | {"decode_per_token": decode, "wall": wall, "peak_gib": usage.ru_maxrss / 2**20}
 
 

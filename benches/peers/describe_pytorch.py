@@ -33,7 +33,8 @@ class Stopwatch:
 
 
 @torch.inference_mode()
-def describe(gar: Gar, case: dict, rule: str, new_tokens: int, watch: Stopwatch) -> list[int]:
+def describe(gar: Gar, case: dict, rule: str, new_tokens: int, watch: Stopwatch) -> tuple[int, list[int]]:
+    """The number of tiles, and the answer."""
     scene = gar.scene(case, "/")
     watch.lap("preprocess")
     dtype = gar.mask_kernel.dtype
@@ -46,7 +47,7 @@ def describe(gar: Gar, case: dict, rule: str, new_tokens: int, watch: Stopwatch)
     while len(tokens) < new_tokens:
         tokens.append(int(gar.step(tokens[-1], cache).argmax()))
     watch.lap("decode")
-    return tokens
+    return len(scene.pixels), tokens
 
 
 def main():
@@ -77,12 +78,12 @@ def main():
         "user_text": DESCRIBE,
         "max_num_tiles": args.max_tiles,
     }
-    tokens = describe(gar, case, args.replay, args.new_tokens, watch)
+    tiles, tokens = describe(gar, case, args.replay, args.new_tokens, watch)
     seconds = watch.seconds
     seconds["decode_per_token"] = seconds["decode"] / max(len(tokens) - 1, 1)
     seconds["total"] = sum(seconds[stage] for stage in ("load", "preprocess", "vision", "prefill", "decode"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"timings": seconds, "peak_rss_bytes": peak, "new_tokens": len(tokens), "tokens": tokens}))
+    print(json.dumps({"timings": seconds, "tiles": tiles, "peak_rss_bytes": peak, "new_tokens": len(tokens), "tokens": tokens}))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ impl Eye for Eyes<'_> {
             return Ok(features);
         }
         let (tiled, labels) = self.tiled(|| self.parts.tiles(self.image, self.regions, self.max_tiles))?;
-        let (_, features) = self.parts.features(tiled, &labels)?;
+        let looked = self.parts.look("picture", tiled.pixels, labels)?;
+        let features = self.parts.features(&looked, tiled.grid)?;
         Ok(self.picture.get_or_init(|| features))
     }
 
@@ -74,6 +75,6 @@ impl Eye for Eyes<'_> {
             }
             Ok((pixels, labels))
         })?;
-        Ok(self.parts.look("regions", pixels, &labels)?.1)
+        self.parts.look("regions", pixels, labels)?.tokens(&self.parts.kernels)
     }
 }

@@ -25,6 +25,7 @@ mod config;
 mod encoding;
 mod error;
 mod eyes;
+mod looked;
 mod model;
 mod parts;
 mod prompt_form;

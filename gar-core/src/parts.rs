@@ -4,11 +4,12 @@ use std::sync::Arc;
 use gar_kernels::{Kernels, Progress, Tensor};
 use gar_llm::Decoder;
 use gar_prompt::{MaskEncoder, RegionSet};
-use gar_vision::{Image, ImageProcessor, Projector, TiledImage, Tiles, VisionTower};
+use gar_vision::{Image, ImageProcessor, Projector, TileGrid, TiledImage, Tiles, VisionTower};
 use ndarray::{Array3, Array4};
 
 use crate::{
     GarConfig, ImageFeatures, PromptForm, RegionEncoding, Result,
+    looked::{DistinctTiles, Looked},
     prompting::{FeatureCounts, Prompting},
 };
 
@@ -57,25 +58,25 @@ impl Parts {
         u8::try_from(self.config.prompt_slots).unwrap_or(u8::MAX)
     }
 
-    /// The tower's output [T, patches, C] and the projected features.
-    pub(crate) fn features(&self, tiled: TiledImage, labels: &Array3<u8>) -> Result<(Tensor, ImageFeatures)> {
-        let (vision, tokens) = self.look("picture", tiled.pixels, labels)?;
-        Ok((vision, ImageFeatures { tokens, grid: tiled.grid, side: self.projector.grid() }))
+    /// What the decoder reads of a picture with this grid.
+    pub(crate) fn features(&self, looked: &Looked, grid: TileGrid) -> Result<ImageFeatures> {
+        Ok(ImageFeatures { tokens: looked.tokens(&self.kernels)?, grid, side: self.projector.grid() })
     }
 
-    /// Tiles [T, 3, S, S], as the processor cuts them, and their labels [T, S, S] → the tower's output [T, patches, C] and the
-    /// projected features [T, n, D]. `what` is for the progress.
-    pub(crate) fn look(&self, what: &'static str, pixels: Array4<u8>, labels: &Array3<u8>) -> Result<(Tensor, Tensor)> {
+    /// Tiles [T, 3, S, S], as the processor cuts them, and their labels [T, S, S], through the mask encoder, the tower and the
+    /// projector. `what` is for the progress, which counts the tiles that differ.
+    pub(crate) fn look(&self, what: &'static str, pixels: Array4<u8>, labels: Array3<u8>) -> Result<Looked> {
         let k = &self.kernels;
-        let count = pixels.dim().0 as u64;
+        let distinct = DistinctTiles::of(&pixels, &labels);
+        let count = distinct.count() as u64;
         self.progress.start(what, count);
-        let tiles = Tiles::upload(k, pixels, &self.processor.levels())?;
-        let prompt = self.mask_encoder.encode(k, labels.view(), self.no_prompt())?;
+        let prompt = self.mask_encoder.encode(k, distinct.select(labels).view(), self.no_prompt())?;
+        let tiles = Tiles::upload(k, distinct.select(pixels), &self.processor.levels())?;
         let vision = self.tower.encode(k, &tiles, Some(&prompt))?;
         let tokens = self.projector.project(k, &vision)?;
         self.progress.advance(count);
         self.progress.finish();
-        Ok((vision, tokens))
+        Ok(Looked { tiles: distinct, vision, tokens })
     }
 
     /// How many tokens stand for the features [T, n, D] of a picture, if it is shown, and for a region.

@@ -134,8 +134,9 @@ fn traced(model: &GarModel, case: &Case, images: &Path, say: &Say<'_>) -> Result
     let on = gar_prompt::tokens_on(labels.view(), parts.no_prompt(), patch)?;
     trace.put("mask.tokens_on", Dtype::U8, on.shape(), on.iter().copied().collect());
 
-    let (vision, features) = parts.features(tiled, &labels)?;
-    trace.put_floats("vision", model, &vision)?;
+    let looked = parts.look("picture", tiled.pixels, labels)?;
+    let features = parts.features(&looked, tiled.grid)?;
+    trace.put_floats("vision", model, &looked.vision(k)?)?;
     trace.put_floats("features", model, &features.tokens)?;
 
     let eyes = Eyes::new(parts, &image, &case.regions, case.max_num_tiles).having_seen(features);

@@ -192,6 +192,20 @@ fn tower_and_decoder_are_shown_what_the_table_says() {
     }
 }
 
+/// The one tile of a grid is the thumbnail over again: the decoder reads both, the tower sees one.
+#[test]
+fn equal_tiles_are_looked_at_once() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let directory = checkpoint("replay", None);
+    let builder = GarModel::open(directory.path()).unwrap();
+    let model = builder.with_tower(Arc::new(Counting(seen.clone()))).load().unwrap();
+    for (max_tiles, towers, tiles) in [(1, 1, 2), (4, 5, 5)] {
+        let scene = model.scene_with(&picture(), &boxes(&[LEFT]), Some(max_tiles)).unwrap();
+        assert_eq!(seen.lock().unwrap().pop(), Some(towers));
+        assert_eq!(Read::of(&model, &scene, "What is <Prompt0>?").count(IMAGE), tiles * FEATURES);
+    }
+}
+
 #[test]
 fn every_encoding_answers_about_any_mask() {
     let thin = Mask::from_box(150, 100, [0.0, 99.0, 150.0, 100.0]).unwrap();

@@ -101,7 +101,7 @@ impl From<Tensor> for Tiles {
 
 /// A vision backbone: tiles in, one feature for each patch out.
 ///
-/// Every tile is encoded alone: the features of one do not depend on the others.
+/// Every tile is encoded alone: the features of one do not depend on the others. A model shows it equal tiles once.
 pub trait VisionTower: Send + Sync {
     /// Sizes of its input and output.
     fn spec(&self) -> TowerSpec;
