@@ -57,7 +57,10 @@ def ceilings(threads: int, binary: Path) -> dict[str, float]:
 
 
 def work(model: Path, tiles: int, prompt: int) -> dict[str, float]:
-    """Operations of the tower with its projector and of a prompt, and weights that a decoded token reads."""
+    """Operations of the tower with its projector and of a prompt, and weights that a decoded token reads.
+
+    Of a prompt's last layer only keys and values are wanted, but for the last row.
+    """
     config = json.loads((model / "config.json").read_text())["mllm_config"]
     text, vision = config["text_config"], config["vision_config"]
     arguments = vision.get("model_args") or {}
@@ -72,7 +75,7 @@ def work(model: Path, tiles: int, prompt: int) -> dict[str, float]:
     layers = text["num_hidden_layers"]
     return {
         "vision": tiles * (depth * block + 2 * 1024 * 588 * width + projector),
-        "prefill": layers * (2 * prompt * layer + 2 * prompt**2 * heads * head),
+        "prefill": (layers - 1) * (2 * prompt * layer + 2 * prompt**2 * heads * head) + 2 * prompt * d * head * 2 * kv,
         "decode_weights": layers * layer + text["vocab_size"] * d,
     }
 

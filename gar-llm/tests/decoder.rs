@@ -67,6 +67,30 @@ fn a_batch_steps_as_its_members_alone() {
     }
 }
 
+/// A prompt's last layer computes its last row alone.
+#[test]
+fn a_prompt_ends_as_if_every_row_had_been_wanted() {
+    for name in ["tied", "untied", "plain"] {
+        let model = model(name);
+        let (llama, kernels) = (model.llama(), model.kernels());
+        for len in [1, 2, 128, 201] {
+            let prompt = ids(len, 5);
+            let (mut read, logits) = read(&model, &prompt, 210);
+            let mut extended = llama.sequence(kernels, 210).unwrap();
+            let embeds = llama.embed(kernels, &prompt).unwrap().reshape(&[1, len, llama.width()]).unwrap();
+            let hidden = llama.extend(kernels, &mut [extended.as_mut()], &embeds).unwrap();
+            let last = hidden.reshape(&[len, llama.width()]).unwrap().rows(len - 1..len).unwrap();
+            assert_eq!(
+                llama.logits(kernels, &last).unwrap().to_f32_vec().unwrap(),
+                logits,
+                "{name}, {len}: to the bit"
+            );
+            let next = [read.as_mut(), extended.as_mut()].map(|sequence| step(&model, &mut [sequence], &[7]));
+            assert_eq!(next[0], next[1], "{name}, {len}: to the bit");
+        }
+    }
+}
+
 #[test]
 fn long_prompts_do_not_depend_on_how_they_are_cut() {
     let dir = common::copy_of("tied");

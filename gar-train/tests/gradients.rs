@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
 use gar_kernels::{
     Kernels, Result, Tensor,
-    laws::reference,
+    laws::{self, LawConfig, reference},
     ops::{
         Activation, AttentionSpec, CacheSpec, CachedAttentionSpec, Epilogue, KvCache, Mask, NormKind, NormSpec,
         Pairing, PatchSpec, PoolSpec, RoiAlignSpec, RotarySpec,
@@ -190,14 +190,18 @@ fn attention_full_causal_and_grouped() {
 }
 
 /// Two forks of one prefix, and a sequence that starts from nothing, each attend in one step: the prefix has the
-/// gradients of all that read it.
+/// gradients of all that read it. Of the two new positions both ask, or the last.
 #[test]
 fn cached_attention_through_forks() {
+    [1, 2].into_iter().for_each(cached_attention_asking);
+}
+
+fn cached_attention_asking(queries: usize) {
     let size = CacheSpec { layers: 1, kv_heads: 1, head_dim: 4, capacity: 8 };
     let spec = CachedAttentionSpec { layer: 0, scale: 0.5, to: None };
     judge(
         "cached attention",
-        &[&[1, 3, 2, 4], &[1, 3, 1, 4], &[1, 3, 1, 4], &[3, 2, 2, 4], &[3, 2, 1, 4], &[3, 2, 1, 4]],
+        &[&[1, 3, 2, 4], &[1, 3, 1, 4], &[1, 3, 1, 4], &[3, queries, 2, 4], &[3, 2, 1, 4], &[3, 2, 1, 4]],
         |k, t| {
             let cached = &k.cached_attention;
             let (mut prefix, mut alone) = (cached.cache(size)?, cached.cache(size)?);
@@ -221,11 +225,18 @@ fn cached_attention_through_forks() {
                     _ => concatenate(Axis(1), &[d4(before).view(), rows(new).view()]).unwrap(),
                 };
                 let (k, v) = (joined(&x[1], &x[4]), joined(&x[2], &x[5]));
-                all.extend(reference::attention(&rows(&x[3]), &k, &v, 0.5, Mask::Causal { offset: prefix }));
+                let mask = Mask::Causal { offset: prefix + 2 - queries };
+                all.extend(reference::attention(&rows(&x[3]), &k, &v, 0.5, mask));
             }
             all
         },
     );
+}
+
+#[test]
+fn the_cache_of_the_tape_satisfies_the_laws() {
+    let (kernels, _) = Tape::wrap(Kernels::cpu());
+    laws::cached_attention(&*kernels.cached_attention, &*kernels.device, &LawConfig::default()).unwrap();
 }
 
 #[test]

@@ -102,15 +102,13 @@ impl CachedAttention for Cpu {
         spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
         let CachedAttentionSpec { layer, scale, to } = *spec;
-        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } =
-            CachedAttentionDims::check(q, k, v, caches, layer)?;
+        let dims = CachedAttentionDims::check(q, k, v, caches, layer)?;
         let (kt, vt) = (activation(OP, "k", k)?, Entries::of(OP, "v", v)?);
         let qt = activation(OP, "q", q)?;
-        let mut own = Vec::with_capacity(batch);
+        let mut own = Vec::with_capacity(dims.batch);
         for cache in caches.iter_mut() {
             own.push(self.own(&mut **cache)?);
         }
-        let dims = AttentionDims { batch, queries, keys: 0, heads, kv_heads, head_dim };
         let mut out = self.outcome(qt.len(), to);
         let step = Step { q: qt, k: kt, v: vt, dims, caches: own, layer, scale, out: out.results() };
         self.attention_product().run(step);
@@ -146,7 +144,7 @@ struct Step<'a> {
     q: &'a [f32],
     k: &'a [f32],
     v: Entries<'a>,
-    dims: AttentionDims,
+    dims: CachedAttentionDims,
     caches: Vec<&'a mut CpuCache>,
     layer: usize,
     scale: f32,
@@ -159,14 +157,17 @@ impl FloatWork for Step<'_> {
 
     fn run<D: FloatDot>(self, dot: D) {
         let Self { q, k, v, dims, mut caches, layer, scale, out } = self;
-        let rows = dims.queries * dims.kv_heads * dims.head_dim;
+        let CachedAttentionDims { batch, positions, queries, heads, kv_heads, head_dim } = dims;
+        let rows = positions * kv_heads * head_dim;
         for (b, cache) in caches.iter_mut().enumerate() {
             cache.write::<D>(layer, &k[b * rows..(b + 1) * rows], v.part(b * rows..(b + 1) * rows));
         }
         let caches: Vec<&CpuCache> = caches.into_iter().map(|cache| &*cache).collect();
+        let behind = |c: &&CpuCache| Mask::Causal { offset: c.len() + dims.skipped() };
         let specs: Vec<AttentionSpec> =
-            caches.iter().map(|c| AttentionSpec { scale, mask: Mask::Causal { offset: c.len() }, to: None }).collect();
+            caches.iter().map(|c| AttentionSpec { scale, mask: behind(c), to: None }).collect();
         let block = |b: usize, i: usize| Some(caches[b].layers[layer].get(i)?.block(caches[b].heads()));
+        let dims = AttentionDims { batch, queries, keys: 0, heads, kv_heads, head_dim };
         attend(dot, (q, None), dims, &specs, block, out);
     }
 }

@@ -18,7 +18,8 @@ use crate::{
 };
 
 const OP: &str = "cached_attention";
-/// Most new positions of a sequence whose keys are shared out among blocks. With more, blocks are enough as it is.
+/// Most new positions of a sequence whose keys are shared out among blocks, with a query for each. With more, blocks are
+/// enough as it is.
 const FEW: usize = 16;
 /// Rows of a block of `cached_split`: query heads of one kv head, at as many positions as there are.
 const SPLIT_ROWS: usize = 16;
@@ -60,7 +61,10 @@ impl CachedAttention for Cuda {
         spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
         match self.angles(q, k, &rotation, caches)? {
-            None => self.attend(&rotation.apply(q)?, &rotation.apply(k)?, v, caches, spec),
+            None => {
+                let [q, k] = rotation.apply_to_last(q, k)?;
+                self.attend(&q, &k, v, caches, spec)
+            }
             angles => self.attend_turned([q, k, v], angles, caches, spec),
         }
     }
@@ -70,7 +74,8 @@ impl CachedAttention for Cuda {
 type Angles = [Pointer; 2];
 
 impl Cuda {
-    /// The tables of a rotation that `cached_split` can do: this table's, of few rows of bf16 that continue their caches.
+    /// The tables of a rotation that `cached_split` can do: this table's, of few rows of bf16 that continue their caches, a
+    /// query for each key.
     fn angles(
         &self,
         q: &Tensor,
@@ -78,11 +83,11 @@ impl Cuda {
         Rotation { rotary, spec }: &Rotation<'_>,
         caches: &[&mut dyn KvCache],
     ) -> Result<Option<Angles>> {
-        let RotaryDims { len, head_dim, .. } = spec.check(q)?;
-        spec.check(k)?;
+        let RotaryDims { len, head_dim, .. } = spec.check(k)?;
+        let every = spec.check(q)?.len == len;
         let continues = spec.start.iter().copied().eq(caches.iter().map(|cache| cache.len()));
         let halves = spec.pairing == Pairing::HalfSplit && head_dim.is_multiple_of(16);
-        if !self.is_own(*rotary) || !continues || !halves || len > FEW || q.dtype() != DType::BF16 {
+        if !self.is_own(*rotary) || !continues || !halves || !every || len > FEW || q.dtype() != DType::BF16 {
             return Ok(None);
         }
         let cos = self.operand(OP, "cos", spec.cos, DType::F32)?;
@@ -122,21 +127,27 @@ impl Cuda {
         let plain = self.plain || dtype == DType::F32;
         let base_two = if plain { Argument::F32(scale) } else { base_two(OP, scale)? };
         let (out, to) = self.device.empty(q.shape(), dtype)?;
-        if out.is_empty() {
+        if k.is_empty() {
             return Ok(out);
         }
         for cache in &mut own {
-            cache.reserve(dims.queries)?;
+            cache.reserve(dims.positions)?;
         }
         let step = Step::new(dims, &own, layer, base_two);
         // Held until everything that reads it is launched.
-        let (_held, table) = self.device.values(&step.table(&own))?;
+        let (_held, table) = self.device.values(&step.table(&own, 0))?;
         let [q_at, k_at, v_at, to]: [Argument; 4] = [q_at, k_at, v_at, to].map(Into::into);
-        if !plain && dims.queries <= FEW {
+        if !plain && dims.positions <= FEW && dims.skipped() == 0 {
             step.split(self, table, [q_at, k_at, v_at], angles, to)?;
             return Ok(out);
         }
         step.append(self, dtype, table, [k_at, v_at])?;
+        if out.is_empty() {
+            return Ok(out);
+        }
+        // What stands before the first query is stored by now: it is read as if it had been there.
+        let later = (dims.skipped() > 0).then(|| self.device.values(&step.table(&own, dims.skipped()))).transpose()?;
+        let table = later.as_ref().map_or(table, |(_, later)| *later);
         match plain {
             true => step.plain(self, dtype, table, [q_at, to])?,
             false => step.flash(self, table, [q_at, to])?,
@@ -157,16 +168,17 @@ struct Step {
 
 impl Step {
     fn new(dims: CachedAttentionDims, caches: &[&mut CudaCache], layer: usize, scale: Argument) -> Self {
-        let most = caches.iter().map(|c| c.pages(dims.queries).count()).max().unwrap_or(0);
+        let most = caches.iter().map(|c| c.pages(dims.positions).count()).max().unwrap_or(0);
         Self { dims, layer, scale, room: most.next_power_of_two() }
     }
 
-    /// A row for each sequence: its length before this step, the addresses of its pages, zeros.
-    fn table(&self, caches: &[&mut CudaCache]) -> Vec<u64> {
+    /// A row for each sequence: its length before this step with the first `stored` new positions, the addresses of its
+    /// pages, zeros.
+    fn table(&self, caches: &[&mut CudaCache], stored: usize) -> Vec<u64> {
         let mut table = vec![0; caches.len() * (self.room + 1)];
         for (row, cache) in table.chunks_exact_mut(self.room + 1).zip(caches) {
-            row[0] = cache.len() as u64;
-            row[1..].iter_mut().zip(cache.pages(self.dims.queries)).for_each(|(to, page)| *to = page.0);
+            row[0] = (cache.len() + stored) as u64;
+            row[1..].iter_mut().zip(cache.pages(self.dims.positions)).for_each(|(to, page)| *to = page.0);
         }
         table
     }
@@ -182,14 +194,14 @@ impl Step {
     }
 
     fn append(&self, cuda: &Cuda, dtype: DType, table: Argument, kv: [Argument; 2]) -> Result<()> {
-        let CachedAttentionDims { batch, queries, kv_heads, head_dim, .. } = self.dims;
-        let arguments = self.arguments(table, &kv, &[batch, queries, kv_heads, self.layer])?;
+        let CachedAttentionDims { batch, positions, kv_heads, head_dim, .. } = self.dims;
+        let arguments = self.arguments(table, &kv, &[batch, positions, kv_heads, self.layer])?;
         let vectors = head_dim * dtype.size() / 16;
-        cuda.launch_items(&plain("cached_append", dtype, head_dim), batch * queries * kv_heads * vectors, &arguments)
+        cuda.launch_items(&plain("cached_append", dtype, head_dim), batch * positions * kv_heads * vectors, &arguments)
     }
 
     fn plain(&self, cuda: &Cuda, dtype: DType, table: Argument, qo: [Argument; 2]) -> Result<()> {
-        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = self.dims;
+        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim, .. } = self.dims;
         let mut arguments = self.arguments(table, &qo, &[batch, queries, heads, heads / kv_heads, self.layer])?;
         arguments.push(self.scale);
         let blocks = (batch * queries * heads).div_ceil(WARP);
@@ -197,7 +209,7 @@ impl Step {
     }
 
     fn flash(&self, cuda: &Cuda, table: Argument, qo: [Argument; 2]) -> Result<()> {
-        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = self.dims;
+        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim, .. } = self.dims;
         let tile = FlashTile::of(head_dim, true);
         let chosen = tile.for_work(cuda, queries, heads * batch, head_dim);
         if chosen == tile && HopperTile::runs_on(cuda.runtime().properties().capability) {
@@ -221,7 +233,7 @@ impl Step {
         angles: Option<Angles>,
         out: Argument,
     ) -> Result<()> {
-        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = self.dims;
+        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim, .. } = self.dims;
         let tile = SplitTile::of(head_dim);
         let groups = kv_heads * (queries * (heads / kv_heads)).div_ceil(SPLIT_ROWS);
         let rows = batch * queries * heads;

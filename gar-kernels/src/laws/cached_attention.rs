@@ -64,6 +64,14 @@ impl Tokens {
         Self { layers: self.layers.each_ref().map(|layer| layer.each_ref().map(part)) }
     }
 
+    /// The same, of which only the last `queries` ask.
+    fn asking(mut self, queries: usize) -> Self {
+        for [q, ..] in &mut self.layers {
+            *q = q.slice(s![.., q.len_of(Axis(1)) - queries.., .., ..]).to_owned();
+        }
+        self
+    }
+
     /// These tokens and `others` along an axis: 0 for a batch, 1 for a longer sequence.
     fn join(&self, axis: Axis, others: &Self) -> Verdict<Self> {
         let mut joined = self.clone();
@@ -110,9 +118,21 @@ impl Trial<'_> {
 
     /// Feeds the part `range` of a sequence to a cache that holds what precedes it, and compares with the reference.
     fn feed(&self, cache: &mut dyn KvCache, sequence: &Tokens, range: std::ops::Range<usize>) -> Verdict {
-        let found = self.attend(&mut [cache], &sequence.part(range.clone()))?;
+        let queries = range.len();
+        self.feed_asking(cache, sequence, range, queries)
+    }
+
+    /// The same, only the last `queries` of the part asking.
+    fn feed_asking(
+        &self,
+        cache: &mut dyn KvCache,
+        sequence: &Tokens,
+        range: std::ops::Range<usize>,
+        queries: usize,
+    ) -> Verdict {
+        let found = self.attend(&mut [cache], &sequence.part(range.clone()).asking(queries))?;
         for (layer, found) in found.iter().enumerate() {
-            self.judge.close(&self.expected(sequence, layer, range.clone()), found)?;
+            self.judge.close(&self.expected(sequence, layer, range.end - queries..range.end), found)?;
         }
         cache.advance(range.len())?;
         length(range.end, cache)
@@ -138,8 +158,8 @@ fn length(expected: usize, cache: &dyn KvCache) -> Verdict {
     Err(Failure::new(format!("a cache of {expected} positions"), cache.len().to_string()))
 }
 
-/// Judges a [`CachedAttention`]: causal attention however a sequence is cut, forks that share a prefix and nothing else,
-/// truncation, steps that leave no trace until they are counted in, batches equal to single sequences, values and results in the
+/// Judges a [`CachedAttention`]: causal attention however a sequence is cut and however few of the last positions ask, forks
+/// that share a prefix and nothing else, truncation, steps that leave no trace until they are counted in, batches equal to single sequences, values and results in the
 /// types that they are rounded to, refusals.
 ///
 /// # Errors
@@ -158,6 +178,15 @@ pub fn cached_attention(op: &dyn CachedAttention, device: &dyn Device, config: &
         length(0, &*cache)?;
         for &chunk in &c.chunks {
             t.feed(&mut *cache, &sequence, at..at + chunk)?;
+            at += chunk;
+        }
+        Ok(())
+    })?;
+    judge.law("the last positions may ask alone, or none", (cases(), 0.0..1.0), |(c, share)| {
+        let (t, sequence) = (Trial { op, judge, case: c }, c.tokens(config, c.total(), 0));
+        let (mut cache, mut at) = (t.cache(c.total())?, 0);
+        for &chunk in &c.chunks {
+            t.feed_asking(&mut *cache, &sequence, at..at + chunk, (share * (chunk + 1) as f64) as usize)?;
             at += chunk;
         }
         Ok(())
@@ -207,25 +236,29 @@ pub fn cached_attention(op: &dyn CachedAttention, device: &dyn Device, config: &
         t.attend(&mut [&mut *cache], &failed.part(half..total))?;
         t.feed(&mut *cache, &sequence, half..total)
     })?;
-    judge.law("a batch equals its sequences one by one", (cases(), 0..3_usize), |(c, step)| {
-        let t = Trial { op, judge, case: c };
-        // As many sequences as chunks, each with a past of its chunk's length.
-        let past: Vec<Tokens> = (0_u64..).zip(&c.chunks).map(|(i, &n)| c.tokens(config, n + step, i)).collect();
-        let mut caches = past.iter().map(|p| t.cache(p.len())).collect::<Verdict<Vec<_>>>()?;
-        let mut batch: Option<Tokens> = None;
-        for ((cache, tokens), &n) in caches.iter_mut().zip(&past).zip(&c.chunks) {
-            t.feed(&mut **cache, tokens, 0..n)?;
-            let new = tokens.part(n..n + step);
-            batch = Some(batch.map_or_else(|| Ok(new.clone()), |b| b.join(Axis(0), &new))?);
-        }
-        let Some(batch) = batch else { return Ok(()) };
-        let mut together: Vec<&mut dyn KvCache> = caches.iter_mut().map(|c| &mut **c as &mut dyn KvCache).collect();
-        let found = t.attend(&mut together, &batch)?;
-        for ((layer, found), (i, &n)) in every_pair(found.iter().enumerate(), c.chunks.iter().enumerate()) {
-            judge.close(&t.expected(&past[i], layer, n..n + step), &found.rows(i..i + 1)?)?;
-        }
-        Ok(())
-    })?;
+    judge.law(
+        "a batch equals its sequences one by one",
+        (cases(), 0..3_usize, 0..3_usize),
+        |&(ref c, step, asking)| {
+            let (t, asking) = (Trial { op, judge, case: c }, asking.min(step));
+            // As many sequences as chunks, each with a past of its chunk's length.
+            let past: Vec<Tokens> = (0_u64..).zip(&c.chunks).map(|(i, &n)| c.tokens(config, n + step, i)).collect();
+            let mut caches = past.iter().map(|p| t.cache(p.len())).collect::<Verdict<Vec<_>>>()?;
+            let mut batch: Option<Tokens> = None;
+            for ((cache, tokens), &n) in caches.iter_mut().zip(&past).zip(&c.chunks) {
+                t.feed(&mut **cache, tokens, 0..n)?;
+                let new = tokens.part(n..n + step);
+                batch = Some(batch.map_or_else(|| Ok(new.clone()), |b| b.join(Axis(0), &new))?);
+            }
+            let Some(batch) = batch else { return Ok(()) };
+            let mut together: Vec<&mut dyn KvCache> = caches.iter_mut().map(|c| &mut **c as &mut dyn KvCache).collect();
+            let found = t.attend(&mut together, &batch.asking(asking))?;
+            for ((layer, found), (i, &n)) in every_pair(found.iter().enumerate(), c.chunks.iter().enumerate()) {
+                judge.close(&t.expected(&past[i], layer, n + step - asking..n + step), &found.rows(i..i + 1)?)?;
+            }
+            Ok(())
+        },
+    )?;
     judge.law("values and results in the types that they are rounded to change nothing", cases(), |c| {
         let (t, sequence) = (Trial { op, judge, case: c }, c.tokens(config, c.total(), 0));
         let (mut plain, mut rounded, mut at) = (t.cache(c.total())?, t.cache(c.total())?, 0);
@@ -273,7 +306,8 @@ fn refusals(op: &dyn CachedAttention, judge: &Judge<'_>, cases: impl Strategy<Va
         let (q, kv) = ([1, 1, h, d], [1, 1, g, d]);
         refuse("a layer that is not there", &q, &kv, &kv, LAYERS)?;
         refuse("two sequences for one cache", &[2, 1, h, d], &[2, 1, g, d], &[2, 1, g, d], 0)?;
-        refuse("more keys than queries", &q, &[1, 2, g, d], &[1, 2, g, d], 0)?;
+        refuse("more queries than keys", &[1, 2, h, d], &kv, &kv, 0)?;
+        refuse("more positions than the capacity", &q, &[1, 2, g, d], &[1, 2, g, d], 0)?;
         refuse("other values than keys", &q, &kv, &[1, 1, g + 1, d], 0)?;
         refuse("wider heads", &[1, 1, h, d + 1], &[1, 1, g, d + 1], &[1, 1, g, d + 1], 0)?;
         refuse("more heads than the cache's", &[1, 1, 2 * g, d], &[1, 1, 2 * g, d], &[1, 1, 2 * g, d], 0)?;

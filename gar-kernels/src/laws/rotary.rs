@@ -166,33 +166,37 @@ pub fn cached_attention_rotated(
     let attention = CachedAttentionSpec { layer: 1, scale: 0.2, to: None };
     // Sequences of different lengths, whose new tokens come in parts; positions follow the cache, or lie elsewhere.
     let parts = proptest::collection::vec(config.extent(20), 1..3);
-    let inputs = (cases(config, 140, 1..3), 1..6_usize, parts, select(vec![0, 0, 5]));
-    judge.law("turning on the way gives what turning before gives", inputs, |(c, group, parts, shift)| {
+    let inputs = (cases(config, 140, 1..3), 1..6_usize, parts, select(vec![0, 0, 5]), select(vec![0, 0, 1, 9]));
+    judge.law("turning on the way gives what turning before gives", inputs, |(c, group, parts, shift, silent)| {
         let (batch, [cos, sin]) = (c.start.len(), c.tables(parts.iter().sum::<usize>() + shift));
         let (cos, sin) = (judge.up_as(&cos, DType::F32)?, judge.up_as(&sin, DType::F32)?);
         let capacity = c.start.iter().max().unwrap_or(&0) + parts.iter().sum::<usize>();
         let spec = CacheSpec { layers: 2, kv_heads: c.heads, head_dim: c.dim, capacity };
         let caches = || (0..batch).map(|_| Ok(op.cache(spec)?)).collect::<Verdict<Vec<_>>>();
         let (mut turned, mut rotated, mut values) = (caches()?, caches()?, config.values(c.seed));
-        let mut operands = |batch, len| -> Verdict<[Tensor; 3]> {
-            let q: Array4<f64> = values.array((batch, len, c.heads * group, c.dim));
+        // Of the new tokens, some first ones do not ask.
+        let mut operands = |batch, len, queries| -> Verdict<[Tensor; 3]> {
+            let q: Array4<f64> = values.array((batch, queries, c.heads * group, c.dim));
             let [k, v] = [(); 2].map(|()| -> Array4<f64> { values.array((batch, len, c.heads, c.dim)) });
             Ok([judge.up(&(q * 4.0))?, judge.up(&k)?, judge.up(&v)?])
         };
         for ((a, b), &len) in turned.iter_mut().zip(&mut rotated).zip(&c.start) {
-            let [q, k, v] = operands(1, len)?;
+            let [q, k, v] = operands(1, len, len)?;
             for cache in [a, b] {
                 op.attend(&q, &k, &v, &mut [&mut **cache], &attention)?;
                 cache.advance(len)?;
             }
         }
         for &len in parts {
-            let [q, k, v] = operands(batch, len)?;
+            let silent = *silent.min(&len);
+            let [q, k, v] = operands(batch, len, len - silent)?;
             let start: Vec<usize> = turned.iter().map(|cache| cache.len() + shift).collect();
             let spec = RotarySpec { cos: &cos, sin: &sin, start: &start, pairing: c.pairing };
             let rotation = Rotation { rotary, spec };
+            let asking: Vec<usize> = start.iter().map(|start| start + silent).collect();
+            let of_queries = Rotation { rotary, spec: RotarySpec { start: &asking, ..spec } };
             let expected =
-                op.attend(&rotation.apply(&q)?, &rotation.apply(&k)?, &v, &mut borrowed(&mut turned), &attention)?;
+                op.attend(&of_queries.apply(&q)?, &rotation.apply(&k)?, &v, &mut borrowed(&mut turned), &attention)?;
             judge
                 .same(&expected, &op.attend_rotated(&q, &k, &v, rotation, &mut borrowed(&mut rotated), &attention)?)?;
             for cache in turned.iter_mut().chain(&mut rotated) {

@@ -136,9 +136,10 @@ pub trait CachedAttention: Send + Sync {
     /// When memory runs out or the head size is not supported.
     fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>>;
 
-    /// Stores `k`, `v` [B, L, G, d] of a layer behind what each of the B caches holds, and lets `q` [B, L, H, d] attend
-    /// causally to everything up to itself → [B, L, H, d]. The new positions count only after [`KvCache::advance`], so
-    /// that all layers of one step write to the same place and a failed step leaves no trace.
+    /// Stores `k`, `v` [B, L, G, d] of a layer behind what each of the B caches holds, and lets `q` [B, M, H, d], queries at
+    /// the last M ≤ L of these positions, attend causally to everything up to themselves → [B, M, H, d]. The new positions
+    /// count only after [`KvCache::advance`], so that all layers of one step write to the same place and a failed step
+    /// leaves no trace.
     ///
     /// # Errors
     /// Shapes that do not fit, a full cache, a cache of another device, element types that are not supported.
@@ -151,9 +152,9 @@ pub trait CachedAttention: Send + Sync {
         spec: &CachedAttentionSpec,
     ) -> Result<Tensor>;
 
-    /// [`attend`](Self::attend) of `q` [B, L, H, d] and `k` [B, L, G, d] that are turned before, with `v` [B, L, G, d]: the
-    /// numbers that both operations give one after the other, as the default has it. An implementation that knows the rotation
-    /// can turn them as it reads and stores them.
+    /// [`attend`](Self::attend) of `q` [B, M, H, d] and `k` [B, L, G, d] that are turned before, with `v` [B, L, G, d]: the
+    /// numbers that both operations give one after the other, as the default has it. The rotation's starts are those of the
+    /// keys. An implementation that knows the rotation can turn them as it reads and stores them.
     ///
     /// An implementation that passes its attention on to another may leave it at that.
     ///
@@ -168,7 +169,8 @@ pub trait CachedAttention: Send + Sync {
         caches: &mut [&mut dyn KvCache],
         spec: &CachedAttentionSpec,
     ) -> Result<Tensor> {
-        self.attend(&rotation.apply(q)?, &rotation.apply(k)?, v, caches, spec)
+        let [q, k] = rotation.apply_to_last(q, k)?;
+        self.attend(&q, &k, v, caches, spec)
     }
 
     /// Element type that values are rounded to before they are stored, if they are; as
@@ -185,7 +187,9 @@ pub trait CachedAttention: Send + Sync {
 pub struct CachedAttentionDims {
     /// Sequences.
     pub batch: usize,
-    /// New positions of each.
+    /// New positions of each, L.
+    pub positions: usize,
+    /// Queries of each, M: at the last of the new positions.
     pub queries: usize,
     /// Query heads.
     pub heads: usize,
@@ -203,9 +207,12 @@ impl CachedAttentionDims {
     pub fn check(q: &Tensor, k: &Tensor, v: &Tensor, caches: &[&mut dyn KvCache], layer: usize) -> Result<Self> {
         const OP: &str = "cached_attention";
         let [batch, queries, heads, head_dim] = q.dims(OP, "q")?;
-        let [_, _, kv_heads, _] = k.dims(OP, "k")?;
-        k.expect_shape(OP, "k", &[batch, queries, kv_heads, head_dim])?;
+        let [_, positions, kv_heads, _] = k.dims(OP, "k")?;
+        k.expect_shape(OP, "k", &[batch, positions, kv_heads, head_dim])?;
         v.expect_shape(OP, "v", k.shape())?;
+        if queries > positions {
+            return Err(Error::shape(OP, "q", format!("[B, at most {positions}, H, d]"), q.shape()));
+        }
         if kv_heads == 0 || heads % kv_heads != 0 {
             return Err(Error::shape(OP, "k", format!("G that divides {heads} heads"), k.shape()));
         }
@@ -221,11 +228,16 @@ impl CachedAttentionDims {
             if layer >= spec.layers {
                 return Err(Error::value(OP, "layer", format!("less than {}", spec.layers), layer));
             }
-            let needed = cache.len().saturating_add(queries);
+            let needed = cache.len().saturating_add(positions);
             if needed > spec.capacity {
                 return Err(Error::Capacity { capacity: spec.capacity, needed });
             }
         }
-        Ok(Self { batch, queries, heads, kv_heads, head_dim })
+        Ok(Self { batch, positions, queries, heads, kv_heads, head_dim })
+    }
+
+    /// New positions before the first query's.
+    pub const fn skipped(&self) -> usize {
+        self.positions - self.queries
     }
 }

@@ -53,6 +53,18 @@ impl Rotation<'_> {
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
         self.rotary.rotary(x, &self.spec)
     }
+
+    /// Keys `k` [B, L, G, d] and `q` [B, M, H, d], queries at the last M ≤ L of their positions, turned.
+    ///
+    /// # Errors
+    /// As [`Rotary::rotary`].
+    pub fn apply_to_last(&self, q: &Tensor, k: &Tensor) -> Result<[Tensor; 2]> {
+        let [_, queries, _, _] = q.dims("rotary", "q")?;
+        let [_, len, _, _] = k.dims("rotary", "k")?;
+        let start: Vec<usize> = self.spec.start.iter().map(|s| s.saturating_add(len.saturating_sub(queries))).collect();
+        let of_last = Rotation { rotary: self.rotary, spec: RotarySpec { start: &start, ..self.spec } };
+        Ok([of_last.apply(q)?, self.apply(k)?])
+    }
 }
 
 /// Extents, checked.

@@ -37,7 +37,11 @@ struct Plant {
     copies: bool,
     /// Writes all layers over the first.
     one_layer: bool,
+    /// Takes fewer queries for those of the first new positions.
+    first_ask: bool,
 }
+
+const RIGHT: Plant = Plant { copies: true, one_layer: false, first_ask: false };
 
 impl CachedAttention for Plant {
     fn cache(&self, spec: CacheSpec) -> Result<Box<dyn KvCache>> {
@@ -59,7 +63,7 @@ impl CachedAttention for Plant {
         let (row, mut out) = (dims.kv_heads * dims.head_dim, Vec::new());
         for (b, cache) in caches.iter_mut().enumerate() {
             let cache = cache.as_any_mut().downcast_mut::<Plain>().unwrap();
-            let end = cache.len() + dims.queries;
+            let end = cache.len() + dims.positions;
             let mut memory = cache.memory.lock().unwrap();
             let memory = &mut memory[if self.one_layer { 0 } else { layer }];
             let mut all = Vec::new();
@@ -68,7 +72,8 @@ impl CachedAttention for Plant {
                 let held = memory[..end * row].to_vec();
                 all.push(Tensor::from_vec(held, &[1, end, dims.kv_heads, dims.head_dim])?);
             }
-            let spec = AttentionSpec { scale, mask: Mask::Causal { offset: cache.len() }, to: None };
+            let skipped = if self.first_ask { 0 } else { dims.skipped() };
+            let spec = AttentionSpec { scale, mask: Mask::Causal { offset: cache.len() + skipped }, to: None };
             out.extend(Cpu::default().attention(&q.rows(b..b + 1)?, &all[0], &all[1], &spec)?.to_f32_vec()?);
         }
         Tensor::from_vec(out, q.shape())
@@ -77,17 +82,22 @@ impl CachedAttention for Plant {
 
 #[test]
 fn without_a_bug_it_passes() {
-    laws::cached_attention(&Plant { copies: true, one_layer: false }, &Cpu::default(), &LawConfig::default()).unwrap();
+    laws::cached_attention(&RIGHT, &Cpu::default(), &LawConfig::default()).unwrap();
 }
 
 #[test]
 fn forks_that_share_what_they_write() {
-    caught!(cached_attention, Plant { copies: false, one_layer: false });
+    caught!(cached_attention, Plant { copies: false, ..RIGHT });
 }
 
 #[test]
 fn layers_in_one_place() {
-    caught!(cached_attention, Plant { copies: true, one_layer: true });
+    caught!(cached_attention, Plant { one_layer: true, ..RIGHT });
+}
+
+#[test]
+fn fewer_queries_at_the_first_positions() {
+    caught!(cached_attention, Plant { first_ask: true, ..RIGHT });
 }
 
 /// The CPU's attention, but for one error.
@@ -126,7 +136,8 @@ impl CachedAttention for Wrong {
         let zeros = vec![0; caches.len()];
         let start = if matches!(self, Self::KeysFromZero) { &zeros } else { rotation.spec.start };
         let of_keys = Rotation { spec: RotarySpec { start, ..rotation.spec }, ..rotation };
-        self.attend(&rotation.apply(q)?, &of_keys.apply(k)?, v, caches, spec)
+        let [q, _] = rotation.apply_to_last(q, k)?;
+        self.attend(&q, &of_keys.apply(k)?, v, caches, spec)
     }
 
     fn rounding(&self) -> Option<DType> {

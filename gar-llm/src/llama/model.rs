@@ -156,12 +156,14 @@ impl Llama {
         Ok(own)
     }
 
-    /// `x` [B, L, D] behind what each of B sequences holds → the residual stream after the last layer [B, L, D]. `after` is
-    /// shown it after each.
+    /// `x` [B, L, D] behind what each of B sequences holds → the residual stream after the last layer, of the last `wanted`
+    /// rows [B, wanted, D]. The last layer computes keys and values alone for the others. `after` is shown the stream after
+    /// each layer.
     fn layers(
         &self,
         kernels: &Kernels,
         mut x: Tensor,
+        wanted: usize,
         sequences: &mut [&mut LlamaSequence],
         after: &mut AfterLayer<'_>,
     ) -> Result<Tensor> {
@@ -177,7 +179,8 @@ impl Llama {
             caches.push(sequence.cache.as_mut());
         }
         for (i, layer) in self.layers.iter().enumerate() {
-            x = self.attention(kernels, layer, i, &x, rotation, &mut caches)?;
+            let wanted = if i + 1 == self.layers.len() { wanted } else { rows };
+            x = self.attention(kernels, i, &x, wanted, rotation, &mut caches)?;
             let norm = self.rms_norm(kernels, &layer.mlp_norm, &layer.gate.weight);
             let [gate, up] = [&layer.gate, &layer.up].map(Linear::projection);
             let to = kernels.matmul.rounding(&layer.down.weight);
@@ -192,30 +195,38 @@ impl Llama {
         Ok(x)
     }
 
-    /// `x + output(attention(norm(x)))`, all [B, L, D].
+    /// `x + output(attention(norm(x)))` of the last `wanted` rows of `x` [B, L, D].
     fn attention(
         &self,
         kernels: &Kernels,
-        layer: &Layer,
         index: usize,
         x: &Tensor,
+        wanted: usize,
         rotation: Rotation<'_>,
         caches: &mut [&mut dyn KvCache],
     ) -> Result<Tensor> {
         let LlamaConfig { heads, kv_heads, head_dim, .. } = self.config;
+        let layer = &self.layers[index];
         let [batch, rows, _] = x.dims("llama", "x")?;
-        let split = |t: &Tensor, heads: usize| t.reshape(&[batch, rows, heads, head_dim]);
-        let mut projections = [&layer.query, &layer.key, &layer.value].map(Linear::projection);
+        let [query, key, mut value] = [&layer.query, &layer.key, &layer.value].map(Linear::projection);
         // Only attention reads values, and only the next product what attention gives.
-        let [.., of_values] = &mut projections;
-        of_values.epilogue.to = kernels.cached_attention.rounding();
+        value.epilogue.to = kernels.cached_attention.rounding();
         let to = kernels.matmul.rounding(&layer.output.weight);
         let norm = self.rms_norm(kernels, &layer.attention_norm, &layer.query.weight);
-        let [q, k, v] = kernels.matmul.matmuls_normalized_of(x, norm, projections)?;
-        let (q, k, v) = (split(&q, heads)?, split(&k, kv_heads)?, split(&v, kv_heads)?);
+        let (x, [q, k, v]) = if wanted == rows {
+            (x.clone(), kernels.matmul.matmuls_normalized_of(x, norm, [query, key, value])?)
+        } else {
+            let last = last_rows(kernels, x, wanted)?;
+            let [q] = kernels.matmul.matmuls_normalized_of(&last, norm, [query])?;
+            let [k, v] = kernels.matmul.matmuls_normalized_of(x, norm, [key, value])?;
+            (last, [q, k, v])
+        };
+        let q = q.reshape(&[batch, wanted, heads, head_dim])?;
+        let [k, v] = [k, v].map(|t| t.reshape(&[batch, rows, kv_heads, head_dim]));
+        let (k, v) = (k?, v?);
         let spec = CachedAttentionSpec { layer: index, scale: 1.0 / (head_dim as f32).sqrt(), to };
         let mixed = kernels.cached_attention.attend_rotated(&q, &k, &v, rotation, caches, &spec)?;
-        layer.output.apply(kernels, &mixed.reshape(&[batch, rows, heads * head_dim])?, Some(x))
+        layer.output.apply(kernels, &mixed.reshape(&[batch, wanted, heads * head_dim])?, Some(&x))
     }
 
     /// Steps of as many sequences of about the same length ask for the same operations on the same shapes.
@@ -233,6 +244,14 @@ impl Llama {
         let [logits] = kernels.matmul.matmuls_normalized_of(x, norm, [head])?;
         Ok(logits)
     }
+}
+
+/// The last `wanted` rows of each of B sequences: `x` [B, L, D] → [B, wanted, D].
+fn last_rows(kernels: &Kernels, x: &Tensor, wanted: usize) -> Result<Tensor> {
+    let [batch, rows, width] = x.dims("llama", "x")?;
+    let last: Vec<u32> = (1..=batch).flat_map(|end| end * rows - wanted..end * rows).map(|row| row as u32).collect();
+    let x = x.reshape(&[batch * rows, width])?;
+    Ok(kernels.rows.gather(&x, &last)?.reshape(&[batch, wanted, width])?)
 }
 
 impl Layer {
@@ -320,11 +339,11 @@ impl Decoder for Llama {
             let chunk = CHUNK.max(kernels.device.rows_at_once());
             for start in (0..rows).step_by(chunk) {
                 let len = chunk.min(rows - start);
+                let wanted = usize::from(start + len == rows);
                 let chunk = embeds.rows(start..start + len)?.reshape(&[1, len, width])?;
-                let x = self.layers(kernels, chunk, &mut [&mut *own], &mut |_, _| {})?.reshape(&[len, width])?;
-                last = x.rows(len - 1..len)?;
+                last = self.layers(kernels, chunk, wanted, &mut [&mut *own], &mut |_, _| {})?;
             }
-            self.head(kernels, &last)
+            self.head(kernels, &last.reshape(&[1, width])?)
         };
         let logits = pass();
         if logits.is_err() {
@@ -349,7 +368,7 @@ impl Decoder for Llama {
         let before: Vec<usize> = own.iter().map(|sequence| sequence.cache.len()).collect();
         let mut pass = || -> Result<Tensor> {
             let x = self.embed(kernels, tokens)?.reshape(&[batch, 1, width])?;
-            let x = self.layers(kernels, x, &mut own, &mut |_, _| {})?;
+            let x = self.layers(kernels, x, 1, &mut own, &mut |_, _| {})?;
             self.head(kernels, &x.reshape(&[batch, width])?)
         };
         let mut logits = Err(Error::EmptyPrompt);
@@ -379,7 +398,7 @@ impl Decoder for Llama {
         for sequence in sequences.iter_mut() {
             own.push(self.own(&mut **sequence, rows)?);
         }
-        let x = self.layers(kernels, embeds.clone(), &mut own, after)?;
+        let x = self.layers(kernels, embeds.clone(), rows, &mut own, after)?;
         Ok(x.reshape(&[batch, rows, width])?)
     }
 

@@ -77,7 +77,7 @@ impl CachedAttention for Tape {
     ) -> Result<Tensor> {
         let CachedAttentionSpec { layer, scale, to } = *spec;
         let dims = CachedAttentionDims::check(q, k, v, caches, layer)?;
-        let CachedAttentionDims { batch, queries, heads, kv_heads, head_dim } = dims;
+        let CachedAttentionDims { batch, positions, queries, heads, kv_heads, head_dim } = dims;
         let (mut lens, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for (b, cache) in caches.iter_mut().enumerate() {
             let own = cache.as_any_mut().downcast_mut::<TapeCache>().ok_or_else(|| Error::Device {
@@ -88,9 +88,9 @@ impl CachedAttention for Tape {
             })?;
             let segments = &mut own.layers[layer];
             TapeCache::cut(segments, own.filled.len())?;
-            let new = |t: &Tensor| t.rows(b..b + 1)?.reshape(&[queries, kv_heads, head_dim]);
-            segments.push(Segment { k: new(k)?, v: new(v)?, len: queries });
-            lens.push(own.filled.len());
+            let new = |t: &Tensor| t.rows(b..b + 1)?.reshape(&[positions, kv_heads, head_dim]);
+            segments.push(Segment { k: new(k)?, v: new(v)?, len: positions });
+            lens.push(own.filled.len() + dims.skipped());
             keys.push(segments.iter().map(|s| s.k.clone()).collect::<Vec<_>>());
             values.push(segments.iter().map(|s| s.v.clone()).collect::<Vec<_>>());
         }
