@@ -22,7 +22,11 @@ const VERSION: (i32, i32) = (13, 0);
 const OPERATIONS: &[(&str, &str, &str)] = &[
     ("argmax", "ArgMax", "[B, V] → B indices"),
     ("attention", "Attention", "q [B, L, H, d], k and v [B, S, G, d] → [B, L, H, d]"),
-    ("cached_attention", "CachedAttention", "q, k, v [B, L, ·, d] behind B caches → [B, L, H, d]"),
+    (
+        "cached_attention",
+        "CachedAttention",
+        "q [B, M, H, d] at the last of k, v [B, L, G, d] behind B caches → [B, M, H, d]",
+    ),
     ("hopper", "Attention on Hopper", "as Attention, many queries"),
     ("matmul", "MatMul", "[m, k] · [n, k]ᵀ → [m, n]"),
     ("norm", "Norm", "[.., D] → [.., D]"),

@@ -1,6 +1,8 @@
 //! Which instruction set computes, decided once for each table of operations.
 use std::fmt;
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+use super::neon;
 use super::{
     FloatDot, IntDot,
     portable::{self, Half, Single},
@@ -30,6 +32,8 @@ pub enum InstructionSet {
     Avx512Bf16,
     /// AMX for products of bf16 and of 8-bit numbers, AVX-512 for all others. On Linux.
     Amx,
+    /// NEON, of AArch64; 8-bit products by `sdot` where the CPU has it, else plain loops.
+    Neon,
 }
 
 /// Work over floating-point products, whatever the instructions.
@@ -100,6 +104,10 @@ enum Float {
     Avx512HalfPairs(avx512::HalfPairs),
     #[cfg(target_arch = "x86_64")]
     AmxHalf(amx::Half),
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    NeonSingle(neon::Single),
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    NeonHalf(neon::Half),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,6 +121,8 @@ enum Int {
     Avx512(avx512::Int8),
     #[cfg(target_arch = "x86_64")]
     Amx(amx::Int8),
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    Neon(neon::Int8),
 }
 
 impl FloatProduct {
@@ -135,6 +145,10 @@ impl FloatProduct {
             Float::Avx512HalfPairs(dot) => work.run(dot),
             #[cfg(target_arch = "x86_64")]
             Float::AmxHalf(dot) => work.run(dot),
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Float::NeonSingle(dot) => work.run(dot),
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Float::NeonHalf(dot) => work.run(dot),
         }
     }
 }
@@ -151,13 +165,15 @@ impl IntProduct {
             Int::Avx512(dot) => work.run(dot),
             #[cfg(target_arch = "x86_64")]
             Int::Amx(dot) => work.run(dot),
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Int::Neon(dot) => work.run(dot),
         }
     }
 }
 
 impl InstructionSet {
     /// Those that compute fast, the best first.
-    const FAST: [Self; 4] = [Self::Amx, Self::Avx512Bf16, Self::Avx512, Self::Avx2];
+    const FAST: [Self; 5] = [Self::Amx, Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Neon];
 
     /// The best that this CPU has.
     pub fn best() -> Self {
@@ -236,8 +252,16 @@ impl InstructionSet {
                 int8: IntProduct(Int::Amx(amx::Int8::new()?)),
                 ..Self::Avx512.products()?
             }),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Amx => None,
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Self::Neon => Some(Products {
+                single: FloatProduct(Float::NeonSingle(neon::Single)),
+                widened: FloatProduct(Float::NeonHalf(neon::Half { rounded: false })),
+                half: FloatProduct(Float::NeonHalf(neon::Half { rounded: true })),
+                int8: neon::Int8::new().map_or(PORTABLE.int8, |dot| IntProduct(Int::Neon(dot))),
+            }),
+            // Of another kind of CPU.
+            #[allow(unreachable_patterns, reason = "no target lacks them all")]
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 | Self::Amx | Self::Neon => None,
         }
     }
 }
@@ -252,6 +276,7 @@ impl fmt::Display for InstructionSet {
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512-bf16",
             Self::Amx => "amx",
+            Self::Neon => "neon",
         })
     }
 }

@@ -132,6 +132,20 @@ pub(super) fn i16_pairs(row: &[f32], to: &mut [[i16; 2]], stride: usize) -> f32 
     step
 }
 
+/// Fours of 8-bit integers; gives the row's step.
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub(super) fn i8_fours(row: &[f32], to: &mut [[i8; 4]], stride: usize) -> f32 {
+    let (step, inverse) = step(row);
+    each::<4, _>(
+        row,
+        to,
+        stride,
+        #[inline(always)]
+        |four| four.map(|v| level(v, inverse) as i8),
+    );
+    step
+}
+
 /// Fours of 8-bit integers with 128 added; gives the row's step.
 pub(super) fn u8_fours(row: &[f32], to: &mut [[u8; 4]], stride: usize) -> f32 {
     let (step, inverse) = step(row);
