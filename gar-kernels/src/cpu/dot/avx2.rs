@@ -6,23 +6,12 @@ use std::arch::{asm, x86_64::*};
 
 use half::bf16;
 
-use super::{Dot, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, operand};
+use super::{Dot, IntDot, RUN, Tile, VECTORS, VectorDot, float::Vectors, operand};
 use crate::cpu::strip::Strip;
 
 /// AVX2 and FMA are there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Avx2(());
-
-/// f32 weights.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Single(pub(super) Avx2);
-
-/// bf16 weights, widened in the register. `rounded` tells whether x is rounded to bf16 or stays f32.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Half {
-    pub(super) isa: Avx2,
-    pub(super) rounded: bool,
-}
 
 /// 8-bit weights in pairs, widened to 16 bits, so that no sum of a pair saturates.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +30,7 @@ fn tile<D: VectorDot, const R: usize, const P: usize>(dot: D, tile: Tile<'_, D>)
 }
 
 // SAFETY, for every `unsafe` block below: an `Avx2` is made only where the CPU has the instructions, and the callers vouch
-// for the pointers as the trait demands; unaligned loads and stores are used throughout.
+// for the pointers as the traits demand; unaligned loads and stores are used throughout.
 
 /// The same address, of which the compiler does not know that. It would keep the pairs of a group from its first step to its
 /// second, and a sum would have to make room, whose way through memory then costs half of the tile loop's speed.
@@ -52,30 +41,11 @@ fn unknown<T>(mut at: *const T) -> *const T {
     at
 }
 
-impl Dot for Single {
-    const ROWS: usize = 6;
-    const PANEL: usize = VECTORS * Self::LANES;
-    const GROUP: usize = 1;
-    const RUN: usize = 1;
-    type Weight = f32;
-    type X = f32;
-    type Sum = f32;
-
-    fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
-        operand::singles(x, k, tile, height, scales);
-    }
-
-    fn strip(self, strip: Strip<'_, Self>) {
-        strip.in_tiles(self);
-    }
-}
-
-impl VectorDot for Single {
+impl Vectors for Avx2 {
     const LANES: usize = 8;
-    const STEPS: usize = 1;
-    type Sums = __m256;
-    type Xs = __m256;
-    type Weights = __m256;
+    const ROWS: usize = 6;
+    type Vector = __m256;
+    type Splat = __m256;
 
     #[inline(always)]
     fn zero(self) -> __m256 {
@@ -90,119 +60,43 @@ impl VectorDot for Single {
     }
 
     #[inline(always)]
-    unsafe fn store(self, sums: __m256, at: *mut f32) {
+    unsafe fn store(self, vector: __m256, at: *mut f32) {
         // SAFETY: see above.
-        unsafe { _mm256_storeu_ps(at, sums) }
+        unsafe { _mm256_storeu_ps(at, vector) }
     }
 
     #[inline(always)]
-    unsafe fn x(self, at: *const f32, _: usize) -> __m256 {
+    unsafe fn splat(self, at: *const f32) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_set1_ps(*at) }
     }
 
+    /// A bf16 is the upper half of an f32.
     #[inline(always)]
-    unsafe fn weights(self, at: *const f32, _: usize) -> __m256 {
+    unsafe fn first_of_pairs(self, at: *const bf16) -> __m256 {
         // SAFETY: see above.
-        unsafe { _mm256_loadu_ps(at) }
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_loadu_si256(unknown(at).cast()))) }
     }
 
+    /// The second entry of a pair is the upper half of its lane.
     #[inline(always)]
-    fn add(self, sums: __m256, x: __m256, w: __m256) -> __m256 {
-        // SAFETY: see above.
-        unsafe { _mm256_fmadd_ps(x, w, sums) }
-    }
-
-    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
-        // SAFETY: see above.
-        unsafe { tile::<Self, R, P>(self, t) }
-    }
-}
-
-impl FloatDot for Single {
-    fn rounds(self) -> bool {
-        false
-    }
-}
-
-impl Dot for Half {
-    const ROWS: usize = 6;
-    const PANEL: usize = VECTORS * Self::LANES;
-    const GROUP: usize = 2;
-    const RUN: usize = RUN;
-    type Weight = bf16;
-    type X = [f32; 2];
-    type Sum = f32;
-
-    fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
-        operand::each_row(x, k, tile, height, scales, |row, to, stride| {
-            operand::pairs(row, to, stride, self.rounded);
-            1.0
-        });
-    }
-
-    fn strip(self, strip: Strip<'_, Self>) {
-        strip.in_tiles(self);
-    }
-}
-
-impl VectorDot for Half {
-    const LANES: usize = 8;
-    const STEPS: usize = 2;
-    type Sums = __m256;
-    type Xs = __m256;
-    type Weights = __m256;
-
-    #[inline(always)]
-    fn zero(self) -> __m256 {
-        Single(self.isa).zero()
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, at: *const f32) -> __m256 {
-        // SAFETY: see above.
-        unsafe { Single(self.isa).load(at) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, sums: __m256, at: *mut f32) {
-        // SAFETY: see above.
-        unsafe { Single(self.isa).store(sums, at) }
-    }
-
-    /// The second entry of a pair comes first, as in `vdpbf16ps`.
-    #[inline(always)]
-    unsafe fn x(self, at: *const [f32; 2], step: usize) -> __m256 {
-        // SAFETY: see above.
-        unsafe { _mm256_set1_ps((*at)[1 - step]) }
-    }
-
-    /// The second entry of a pair is the upper half of its lane, a bf16 the upper half of an f32.
-    #[inline(always)]
-    unsafe fn weights(self, at: *const bf16, step: usize) -> __m256 {
+    unsafe fn second_of_pairs(self, at: *const bf16) -> __m256 {
         // SAFETY: see above.
         unsafe {
-            _mm256_castsi256_ps(match step {
-                0 => _mm256_and_si256(_mm256_loadu_si256(at.cast()), _mm256_set1_epi32(0xffff_0000_u32 as i32)),
-                _ => _mm256_slli_epi32::<16>(_mm256_loadu_si256(unknown(at).cast())),
-            })
+            let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+            _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(at.cast()), upper))
         }
     }
 
     #[inline(always)]
-    fn add(self, sums: __m256, x: __m256, w: __m256) -> __m256 {
-        Single(self.isa).add(sums, x, w)
-    }
-
-    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
+    fn multiply_add(self, sums: __m256, x: __m256, w: __m256) -> __m256 {
         // SAFETY: see above.
-        unsafe { tile::<Self, R, P>(self, t) }
+        unsafe { _mm256_fmadd_ps(x, w, sums) }
     }
-}
 
-impl FloatDot for Half {
-    fn rounds(self) -> bool {
-        self.rounded
+    fn tile<D: VectorDot, const R: usize, const P: usize>(self, dot: D, t: Tile<'_, D>) {
+        // SAFETY: see above.
+        unsafe { tile::<D, R, P>(dot, t) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{arch::x86_64::*, mem::transmute};
 use half::bf16;
 use pulp::x86::V4;
 
-use super::{Dot, Factors, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, operand};
+use super::{Dot, Factors, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, float::Vectors, operand};
 use crate::cpu::{
     panels::Rows,
     softmax::{Running, Scores, shares_bf16, shares_of_products_bf16},
@@ -15,21 +15,10 @@ use crate::cpu::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Avx512(());
 
-/// f32 weights.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Single(pub(super) Avx512);
-
-/// bf16 weights, widened in the register. `rounded` tells whether x is rounded to bf16 or stays f32.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Half {
-    pub(super) isa: Avx512,
-    pub(super) rounded: bool,
-}
-
 /// bf16 weights and x, multiplied in pairs by `vdpbf16ps` (AVX512-BF16).
 ///
 /// The instruction adds the product of a pair's second entries first, rounds, adds the other, rounds; and it takes
-/// denormal numbers as zero, which is the one difference from [`Half`].
+/// denormal numbers as zero, which is the one difference from [`Half`](super::float::Half).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct HalfPairs(Avx512);
 
@@ -50,7 +39,7 @@ impl HalfPairs {
         V4::try_new().map(|_| Self(isa))
     }
 
-    /// Whether they make more products than [`Half`] does: not where Intel built the CPU.
+    /// Whether they make more products than [`Half`](super::float::Half) does: not where Intel built the CPU.
     pub(super) fn are_fast() -> bool {
         let vendor = __cpuid(0);
         [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() != b"GenuineIntel"
@@ -64,32 +53,13 @@ impl Int8 {
 }
 
 // SAFETY, for every `unsafe` block below: an `Avx512`, a `HalfPairs` and an `Int8` are made only where the CPU has the
-// instructions, and the callers vouch for the pointers as the trait demands; unaligned loads and stores are used throughout.
+// instructions, and the callers vouch for the pointers as the traits demand; unaligned loads and stores are used throughout.
 
-impl Dot for Single {
-    const ROWS: usize = 12;
-    const PANEL: usize = VECTORS * Self::LANES;
-    const GROUP: usize = 1;
-    const RUN: usize = 1;
-    type Weight = f32;
-    type X = f32;
-    type Sum = f32;
-
-    fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
-        operand::singles(x, k, tile, height, scales);
-    }
-
-    fn strip(self, strip: Strip<'_, Self>) {
-        strip.in_tiles(self);
-    }
-}
-
-impl VectorDot for Single {
+impl Vectors for Avx512 {
     const LANES: usize = 16;
-    const STEPS: usize = 1;
-    type Sums = __m512;
-    type Xs = __m512;
-    type Weights = __m512;
+    const ROWS: usize = 12;
+    type Vector = __m512;
+    type Splat = __m512;
 
     #[inline(always)]
     fn zero(self) -> __m512 {
@@ -104,120 +74,43 @@ impl VectorDot for Single {
     }
 
     #[inline(always)]
-    unsafe fn store(self, sums: __m512, at: *mut f32) {
+    unsafe fn store(self, vector: __m512, at: *mut f32) {
         // SAFETY: see above.
-        unsafe { _mm512_storeu_ps(at, sums) }
+        unsafe { _mm512_storeu_ps(at, vector) }
     }
 
     #[inline(always)]
-    unsafe fn x(self, at: *const f32, _: usize) -> __m512 {
+    unsafe fn splat(self, at: *const f32) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_set1_ps(*at) }
     }
 
+    /// A bf16 is the upper half of an f32.
     #[inline(always)]
-    unsafe fn weights(self, at: *const f32, _: usize) -> __m512 {
+    unsafe fn first_of_pairs(self, at: *const bf16) -> __m512 {
         // SAFETY: see above.
-        unsafe { _mm512_loadu_ps(at) }
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_loadu_si512(at.cast()))) }
     }
 
+    /// The second entry of a pair is the upper half of its lane.
     #[inline(always)]
-    fn add(self, sums: __m512, x: __m512, w: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_fmadd_ps(x, w, sums) }
-    }
-
-    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
-        // SAFETY: see above.
-        unsafe { tile::<Self, R, P>(self, t) }
-    }
-}
-
-impl FloatDot for Single {
-    fn rounds(self) -> bool {
-        false
-    }
-}
-
-impl Dot for Half {
-    const ROWS: usize = 12;
-    const PANEL: usize = VECTORS * Self::LANES;
-    const GROUP: usize = 2;
-    const RUN: usize = RUN;
-    type Weight = bf16;
-    type X = [f32; 2];
-    type Sum = f32;
-
-    fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
-        operand::each_row(x, k, tile, height, scales, |row, to, stride| {
-            operand::pairs(row, to, stride, self.rounded);
-            1.0
-        });
-    }
-
-    fn strip(self, strip: Strip<'_, Self>) {
-        strip.in_tiles(self);
-    }
-}
-
-impl VectorDot for Half {
-    const LANES: usize = 16;
-    const STEPS: usize = 2;
-    type Sums = __m512;
-    type Xs = __m512;
-    type Weights = __m512;
-
-    #[inline(always)]
-    fn zero(self) -> __m512 {
-        Single(self.isa).zero()
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, at: *const f32) -> __m512 {
-        // SAFETY: see above.
-        unsafe { Single(self.isa).load(at) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, sums: __m512, at: *mut f32) {
-        // SAFETY: see above.
-        unsafe { Single(self.isa).store(sums, at) }
-    }
-
-    /// The second entry of a pair comes first, as in `vdpbf16ps`.
-    #[inline(always)]
-    unsafe fn x(self, at: *const [f32; 2], step: usize) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_set1_ps((*at)[1 - step]) }
-    }
-
-    /// The second entry of a pair is the upper half of its lane, a bf16 the upper half of an f32.
-    #[inline(always)]
-    unsafe fn weights(self, at: *const bf16, step: usize) -> __m512 {
+    unsafe fn second_of_pairs(self, at: *const bf16) -> __m512 {
         // SAFETY: see above.
         unsafe {
-            let pairs = _mm512_loadu_si512(at.cast());
-            _mm512_castsi512_ps(match step {
-                0 => _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32)),
-                _ => _mm512_slli_epi32::<16>(pairs),
-            })
+            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(at.cast()), upper))
         }
     }
 
     #[inline(always)]
-    fn add(self, sums: __m512, x: __m512, w: __m512) -> __m512 {
-        Single(self.isa).add(sums, x, w)
-    }
-
-    fn tile<const R: usize, const P: usize>(self, t: Tile<'_, Self>) {
+    fn multiply_add(self, sums: __m512, x: __m512, w: __m512) -> __m512 {
         // SAFETY: see above.
-        unsafe { tile::<Self, R, P>(self, t) }
+        unsafe { _mm512_fmadd_ps(x, w, sums) }
     }
-}
 
-impl FloatDot for Half {
-    fn rounds(self) -> bool {
-        self.rounded
+    fn tile<D: VectorDot, const R: usize, const P: usize>(self, dot: D, t: Tile<'_, D>) {
+        // SAFETY: see above.
+        unsafe { tile::<D, R, P>(dot, t) }
     }
 }
 
@@ -276,19 +169,19 @@ impl VectorDot for HalfPairs {
 
     #[inline(always)]
     fn zero(self) -> __m512 {
-        Single(self.0).zero()
+        self.0.zero()
     }
 
     #[inline(always)]
     unsafe fn load(self, at: *const f32) -> __m512 {
         // SAFETY: see above.
-        unsafe { Single(self.0).load(at) }
+        unsafe { self.0.load(at) }
     }
 
     #[inline(always)]
     unsafe fn store(self, sums: __m512, at: *mut f32) {
         // SAFETY: see above.
-        unsafe { Single(self.0).store(sums, at) }
+        unsafe { self.0.store(sums, at) }
     }
 
     #[inline(always)]

@@ -5,7 +5,8 @@ use std::fmt;
 use super::neon;
 use super::{
     FloatDot, IntDot,
-    portable::{self, Half, Single},
+    float::{Half, Single},
+    portable::{self, Arrays},
     tiles,
 };
 #[cfg(target_arch = "x86_64")]
@@ -70,44 +71,42 @@ pub(in crate::cpu) struct Products {
 }
 
 // The portable tile: four rows and sixteen columns keep their sums in the registers of NEON.
-type PortableSingle = Single<8, 4>;
-type PortableHalf = Half<8, 4>;
+type Portable = Arrays<8, 4>;
 type PortableInt8 = portable::Int8<8, 4>;
 // The tile of AVX-512.
-type WideSingle = Single<16, 12>;
-type WideHalf = Half<16, 12>;
+type Wide = Arrays<16, 12>;
 type WideInt8 = portable::Int8<16, 12>;
 
 const PORTABLE: Products = Products {
-    single: FloatProduct(Float::PortableSingle(Single)),
-    widened: FloatProduct(Float::PortableHalf(Half { rounded: false })),
-    half: FloatProduct(Float::PortableHalf(Half { rounded: true })),
+    single: FloatProduct(Float::PortableSingle(Single(Arrays))),
+    widened: FloatProduct(Float::PortableHalf(Half { vectors: Arrays, rounded: false })),
+    half: FloatProduct(Float::PortableHalf(Half { vectors: Arrays, rounded: true })),
     int8: IntProduct(Int::Portable(portable::Int8)),
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Float {
-    PortableSingle(PortableSingle),
-    PortableHalf(PortableHalf),
-    WideSingle(WideSingle),
-    WideHalf(WideHalf),
+    PortableSingle(Single<Portable>),
+    PortableHalf(Half<Portable>),
+    WideSingle(Single<Wide>),
+    WideHalf(Half<Wide>),
     TilesHalf(tiles::Half),
     #[cfg(target_arch = "x86_64")]
-    Avx2Single(avx2::Single),
+    Avx2Single(Single<avx2::Avx2>),
     #[cfg(target_arch = "x86_64")]
-    Avx2Half(avx2::Half),
+    Avx2Half(Half<avx2::Avx2>),
     #[cfg(target_arch = "x86_64")]
-    Avx512Single(avx512::Single),
+    Avx512Single(Single<avx512::Avx512>),
     #[cfg(target_arch = "x86_64")]
-    Avx512Half(avx512::Half),
+    Avx512Half(Half<avx512::Avx512>),
     #[cfg(target_arch = "x86_64")]
     Avx512HalfPairs(avx512::HalfPairs),
     #[cfg(target_arch = "x86_64")]
     AmxHalf(amx::Half),
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-    NeonSingle(neon::Single),
+    NeonSingle(Single<neon::Neon>),
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-    NeonHalf(neon::Half),
+    NeonHalf(Half<neon::Neon>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -212,9 +211,9 @@ impl InstructionSet {
         match self {
             Self::Portable => Some(PORTABLE),
             Self::PortableWide => Some(Products {
-                single: FloatProduct(Float::WideSingle(Single)),
-                widened: FloatProduct(Float::WideHalf(Half { rounded: false })),
-                half: FloatProduct(Float::WideHalf(Half { rounded: true })),
+                single: FloatProduct(Float::WideSingle(Single(Arrays))),
+                widened: FloatProduct(Float::WideHalf(Half { vectors: Arrays, rounded: false })),
+                half: FloatProduct(Float::WideHalf(Half { vectors: Arrays, rounded: true })),
                 int8: IntProduct(Int::Wide(portable::Int8)),
             }),
             Self::PortableTiles => Some(Products {
@@ -223,20 +222,20 @@ impl InstructionSet {
                 ..Self::PortableWide.products()?
             }),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => avx2::Avx2::new().map(|isa| Products {
-                single: FloatProduct(Float::Avx2Single(avx2::Single(isa))),
-                widened: FloatProduct(Float::Avx2Half(avx2::Half { isa, rounded: false })),
-                half: FloatProduct(Float::Avx2Half(avx2::Half { isa, rounded: true })),
-                int8: IntProduct(Int::Avx2(avx2::Int8(isa))),
+            Self::Avx2 => avx2::Avx2::new().map(|vectors| Products {
+                single: FloatProduct(Float::Avx2Single(Single(vectors))),
+                widened: FloatProduct(Float::Avx2Half(Half { vectors, rounded: false })),
+                half: FloatProduct(Float::Avx2Half(Half { vectors, rounded: true })),
+                int8: IntProduct(Int::Avx2(avx2::Int8(vectors))),
             }),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
-                let isa = avx512::Avx512::new()?;
+                let vectors = avx512::Avx512::new()?;
                 let vnni = avx512::Int8::new().map(Int::Avx512);
                 Some(Products {
-                    single: FloatProduct(Float::Avx512Single(avx512::Single(isa))),
-                    widened: FloatProduct(Float::Avx512Half(avx512::Half { isa, rounded: false })),
-                    half: FloatProduct(Float::Avx512Half(avx512::Half { isa, rounded: true })),
+                    single: FloatProduct(Float::Avx512Single(Single(vectors))),
+                    widened: FloatProduct(Float::Avx512Half(Half { vectors, rounded: false })),
+                    half: FloatProduct(Float::Avx512Half(Half { vectors, rounded: true })),
                     int8: IntProduct(vnni.or_else(|| avx2::Avx2::new().map(|isa| Int::Avx2(avx2::Int8(isa))))?),
                 })
             }
@@ -254,9 +253,9 @@ impl InstructionSet {
             }),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
             Self::Neon => Some(Products {
-                single: FloatProduct(Float::NeonSingle(neon::Single)),
-                widened: FloatProduct(Float::NeonHalf(neon::Half { rounded: false })),
-                half: FloatProduct(Float::NeonHalf(neon::Half { rounded: true })),
+                single: FloatProduct(Float::NeonSingle(Single(neon::Neon))),
+                widened: FloatProduct(Float::NeonHalf(Half { vectors: neon::Neon, rounded: false })),
+                half: FloatProduct(Float::NeonHalf(Half { vectors: neon::Neon, rounded: true })),
                 int8: neon::Int8::new().map_or(PORTABLE.int8, |dot| IntProduct(Int::Neon(dot))),
             }),
             // Of another kind of CPU.

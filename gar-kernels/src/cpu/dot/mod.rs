@@ -19,6 +19,7 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod float;
 mod instructions;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;

@@ -17,18 +17,12 @@ use std::arch::{aarch64::*, asm, is_aarch64_feature_detected};
 
 use half::bf16;
 
-use super::{Dot, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, operand};
+use super::{Dot, IntDot, RUN, Tile, VECTORS, VectorDot, float::Vectors, operand};
 use crate::cpu::strip::Strip;
 
-/// f32 weights.
+/// NEON, which every CPU of this target has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Single;
-
-/// bf16 weights, widened in the registers. `rounded` tells whether x is rounded to bf16 or stays f32.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Half {
-    pub(super) rounded: bool,
-}
+pub(super) struct Neon;
 
 /// 8-bit weights in fours, both operands with a sign.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,7 +42,7 @@ fn tile_of_dots<const R: usize, const P: usize>(dot: Int8, tile: Tile<'_, Int8>)
 }
 
 // SAFETY, for every `unsafe` block below: NEON is always there, an `Int8` is made only where the CPU has `sdot`, and the callers
-// vouch for the pointers as the trait demands; no load and no store asks for alignment.
+// vouch for the pointers as the traits demand; no load and no store asks for alignment.
 
 /// The same address, of which the compiler does not know that: it would keep the pairs of a group from its first step to its
 /// second, and there are no registers for them.
@@ -59,30 +53,11 @@ fn unknown<T>(mut at: *const T) -> *const T {
     at
 }
 
-impl Dot for Single {
-    const ROWS: usize = 6;
-    const PANEL: usize = VECTORS * Self::LANES;
-    const GROUP: usize = 1;
-    const RUN: usize = 1;
-    type Weight = f32;
-    type X = f32;
-    type Sum = f32;
-
-    fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
-        operand::singles(x, k, tile, height, scales);
-    }
-
-    fn strip(self, strip: Strip<'_, Self>) {
-        strip.in_tiles(self);
-    }
-}
-
-impl VectorDot for Single {
+impl Vectors for Neon {
     const LANES: usize = 8;
-    const STEPS: usize = 1;
-    type Sums = [float32x4_t; 2];
-    type Xs = float32x4_t;
-    type Weights = [float32x4_t; 2];
+    const ROWS: usize = 6;
+    type Vector = [float32x4_t; 2];
+    type Splat = float32x4_t;
 
     #[inline(always)]
     fn zero(self) -> [float32x4_t; 2] {
@@ -106,118 +81,50 @@ impl VectorDot for Single {
     }
 
     #[inline(always)]
-    unsafe fn x(self, at: *const f32, _: usize) -> float32x4_t {
+    unsafe fn splat(self, at: *const f32) -> float32x4_t {
         // SAFETY: see above.
         unsafe { vld1q_dup_f32(at) }
     }
 
+    /// A bf16 is the upper half of an f32.
     #[inline(always)]
-    unsafe fn weights(self, at: *const f32, _: usize) -> [float32x4_t; 2] {
-        // SAFETY: see above.
-        unsafe { self.load(at) }
-    }
-
-    #[inline(always)]
-    fn add(self, [a, b]: [float32x4_t; 2], x: float32x4_t, [v, w]: [float32x4_t; 2]) -> [float32x4_t; 2] {
-        // SAFETY: see above.
-        unsafe { [vfmaq_f32(a, v, x), vfmaq_f32(b, w, x)] }
-    }
-
-    fn tile<const R: usize, const P: usize>(self, tile: Tile<'_, Self>) {
-        tile.compute::<R, P>(self);
-    }
-}
-
-impl FloatDot for Single {
-    fn rounds(self) -> bool {
-        false
-    }
-}
-
-impl Dot for Half {
-    const ROWS: usize = 6;
-    const PANEL: usize = VECTORS * Self::LANES;
-    const GROUP: usize = 2;
-    const RUN: usize = RUN;
-    type Weight = bf16;
-    type X = [f32; 2];
-    type Sum = f32;
-
-    fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
-        operand::each_row(x, k, tile, height, scales, |row, to, stride| {
-            operand::pairs(row, to, stride, self.rounded);
-            1.0
-        });
-    }
-
-    fn strip(self, strip: Strip<'_, Self>) {
-        strip.in_tiles(self);
-    }
-}
-
-impl VectorDot for Half {
-    const LANES: usize = 8;
-    const STEPS: usize = 2;
-    type Sums = [float32x4_t; 2];
-    type Xs = float32x4_t;
-    type Weights = [float32x4_t; 2];
-
-    #[inline(always)]
-    fn zero(self) -> [float32x4_t; 2] {
-        Single.zero()
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, at: *const f32) -> [float32x4_t; 2] {
-        // SAFETY: see above.
-        unsafe { Single.load(at) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, sums: [float32x4_t; 2], at: *mut f32) {
-        // SAFETY: see above.
-        unsafe { Single.store(sums, at) }
-    }
-
-    /// The second entry of a pair comes first, as in `vdpbf16ps`.
-    #[inline(always)]
-    unsafe fn x(self, at: *const [f32; 2], step: usize) -> float32x4_t {
-        // SAFETY: see above.
-        unsafe { vld1q_dup_f32(at.cast::<f32>().add(1 - step)) }
-    }
-
-    /// The second entry of a pair is the upper half of its lane, a bf16 the upper half of an f32.
-    #[inline(always)]
-    unsafe fn weights(self, at: *const bf16, step: usize) -> [float32x4_t; 2] {
-        let at = if step == 0 { at } else { unknown(at) }.cast::<u32>();
+    unsafe fn first_of_pairs(self, at: *const bf16) -> [float32x4_t; 2] {
         // SAFETY: see above.
         unsafe {
-            [vld1q_u32(at), vld1q_u32(at.add(4))].map(
-                #[inline(always)]
-                |pairs| {
-                    vreinterpretq_f32_u32(match step {
-                        0 => vandq_u32(pairs, vdupq_n_u32(0xffff_0000)),
-                        _ => vshlq_n_u32::<16>(pairs),
-                    })
-                },
-            )
+            let [a, b] = pairs(unknown(at));
+            [vreinterpretq_f32_u32(vshlq_n_u32::<16>(a)), vreinterpretq_f32_u32(vshlq_n_u32::<16>(b))]
+        }
+    }
+
+    /// The second entry of a pair is the upper half of its lane.
+    #[inline(always)]
+    unsafe fn second_of_pairs(self, at: *const bf16) -> [float32x4_t; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let ([a, b], upper) = (pairs(at), vdupq_n_u32(0xffff_0000));
+            [vreinterpretq_f32_u32(vandq_u32(a, upper)), vreinterpretq_f32_u32(vandq_u32(b, upper))]
         }
     }
 
     #[inline(always)]
-    fn add(self, sums: [float32x4_t; 2], x: float32x4_t, w: [float32x4_t; 2]) -> [float32x4_t; 2] {
-        Single.add(sums, x, w)
+    fn multiply_add(self, [a, b]: [float32x4_t; 2], x: float32x4_t, [v, w]: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        // SAFETY: see above.
+        unsafe { [vfmaq_f32(a, v, x), vfmaq_f32(b, w, x)] }
     }
 
-    fn tile<const R: usize, const P: usize>(self, tile: Tile<'_, Self>) {
-        tile.compute::<R, P>(self);
+    fn tile<D: VectorDot, const R: usize, const P: usize>(self, dot: D, tile: Tile<'_, D>) {
+        tile.compute::<R, P>(dot);
     }
 }
 
-impl FloatDot for Half {
-    fn rounds(self) -> bool {
-        self.rounded
-    }
+/// Eight pairs of bf16.
+///
+/// # Safety
+/// `at` is valid for reading them.
+#[inline(always)]
+unsafe fn pairs(at: *const bf16) -> [uint32x4_t; 2] {
+    // SAFETY: see above.
+    unsafe { [vld1q_u32(at.cast()), vld1q_u32(at.cast::<u32>().add(4))] }
 }
 
 impl Dot for Int8 {

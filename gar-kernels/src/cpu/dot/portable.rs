@@ -3,47 +3,22 @@
 //! `LANES` and `ROWS` are free: with 16 and 12 the loops run over the same panels and tiles as with AVX-512.
 use half::bf16;
 
-use super::{Dot, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, operand};
+use super::{Dot, IntDot, RUN, Tile, VECTORS, VectorDot, float::Vectors, operand};
 use crate::cpu::strip::Strip;
 
-/// f32 weights.
+/// Arrays for vectors.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Single<const LANES: usize, const ROWS: usize>;
-
-/// bf16 weights, widened. `rounded` tells whether x is rounded to bf16 or stays f32.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Half<const LANES: usize, const ROWS: usize> {
-    pub(super) rounded: bool,
-}
+pub(super) struct Arrays<const LANES: usize, const ROWS: usize>;
 
 /// 8-bit weights in fours, x without sign, as `vpdpbusd` takes them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Int8<const LANES: usize, const ROWS: usize>;
 
-impl<const LANES: usize, const ROWS: usize> Dot for Single<LANES, ROWS> {
-    const ROWS: usize = ROWS;
-    const PANEL: usize = VECTORS * LANES;
-    const GROUP: usize = 1;
-    const RUN: usize = 1;
-    type Weight = f32;
-    type X = f32;
-    type Sum = f32;
-
-    fn pack(self, x: &[f32], k: usize, tile: &mut [f32], height: usize, scales: &mut [f32]) {
-        operand::singles(x, k, tile, height, scales);
-    }
-
-    fn strip(self, strip: Strip<'_, Self>) {
-        strip.in_tiles(self);
-    }
-}
-
-impl<const LANES: usize, const ROWS: usize> VectorDot for Single<LANES, ROWS> {
+impl<const LANES: usize, const ROWS: usize> Vectors for Arrays<LANES, ROWS> {
     const LANES: usize = LANES;
-    const STEPS: usize = 1;
-    type Sums = [f32; LANES];
-    type Xs = f32;
-    type Weights = [f32; LANES];
+    const ROWS: usize = ROWS;
+    type Vector = [f32; LANES];
+    type Splat = f32;
 
     #[inline(always)]
     fn zero(self) -> [f32; LANES] {
@@ -52,116 +27,45 @@ impl<const LANES: usize, const ROWS: usize> VectorDot for Single<LANES, ROWS> {
 
     #[inline(always)]
     unsafe fn load(self, at: *const f32) -> [f32; LANES] {
-        // SAFETY: the caller vouches for LANES entries; alignment is not asked for.
+        // SAFETY: the caller vouches for LANES numbers; alignment is not asked for.
         unsafe { at.cast::<[f32; LANES]>().read_unaligned() }
     }
 
     #[inline(always)]
-    unsafe fn store(self, sums: [f32; LANES], at: *mut f32) {
+    unsafe fn store(self, vector: [f32; LANES], at: *mut f32) {
         // SAFETY: as in `load`.
-        unsafe { at.cast::<[f32; LANES]>().write_unaligned(sums) }
+        unsafe { at.cast::<[f32; LANES]>().write_unaligned(vector) }
     }
 
     #[inline(always)]
-    unsafe fn x(self, at: *const f32, _: usize) -> f32 {
-        // SAFETY: the caller vouches for one group.
+    unsafe fn splat(self, at: *const f32) -> f32 {
+        // SAFETY: the caller vouches for it.
         unsafe { *at }
     }
 
     #[inline(always)]
-    unsafe fn weights(self, at: *const f32, _: usize) -> [f32; LANES] {
-        // SAFETY: as in `load`.
-        unsafe { at.cast::<[f32; LANES]>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    fn add(self, sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
-        multiply_add(sums, x, w)
-    }
-
-    fn tile<const R: usize, const P: usize>(self, tile: Tile<'_, Self>) {
-        tile.compute::<R, P>(self);
-    }
-}
-
-impl<const LANES: usize, const ROWS: usize> FloatDot for Single<LANES, ROWS> {
-    fn rounds(self) -> bool {
-        false
-    }
-}
-
-impl<const LANES: usize, const ROWS: usize> Dot for Half<LANES, ROWS> {
-    const ROWS: usize = ROWS;
-    const PANEL: usize = VECTORS * LANES;
-    const GROUP: usize = 2;
-    const RUN: usize = RUN;
-    type Weight = bf16;
-    type X = [f32; 2];
-    type Sum = f32;
-
-    fn pack(self, x: &[f32], k: usize, tile: &mut [[f32; 2]], height: usize, scales: &mut [f32]) {
-        operand::each_row(x, k, tile, height, scales, |row, to, stride| {
-            operand::pairs(row, to, stride, self.rounded);
-            1.0
-        });
-    }
-
-    fn strip(self, strip: Strip<'_, Self>) {
-        strip.in_tiles(self);
-    }
-}
-
-impl<const LANES: usize, const ROWS: usize> VectorDot for Half<LANES, ROWS> {
-    const LANES: usize = LANES;
-    const STEPS: usize = 2;
-    type Sums = [f32; LANES];
-    type Xs = f32;
-    type Weights = [f32; LANES];
-
-    #[inline(always)]
-    fn zero(self) -> [f32; LANES] {
-        [0.0; LANES]
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, at: *const f32) -> [f32; LANES] {
-        // SAFETY: the caller vouches for LANES entries; alignment is not asked for.
-        unsafe { at.cast::<[f32; LANES]>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, sums: [f32; LANES], at: *mut f32) {
-        // SAFETY: as in `load`.
-        unsafe { at.cast::<[f32; LANES]>().write_unaligned(sums) }
-    }
-
-    /// The second entry of a pair comes first, as in `vdpbf16ps`.
-    #[inline(always)]
-    unsafe fn x(self, at: *const [f32; 2], step: usize) -> f32 {
-        // SAFETY: the caller vouches for one group.
-        unsafe { (*at)[1 - step] }
-    }
-
-    #[inline(always)]
-    unsafe fn weights(self, at: *const bf16, step: usize) -> [f32; LANES] {
+    unsafe fn first_of_pairs(self, at: *const bf16) -> [f32; LANES] {
         // SAFETY: the caller vouches for LANES pairs; alignment is not asked for.
-        let pairs = unsafe { at.cast::<[[u16; 2]; LANES]>().read_unaligned() };
-        pairs.map(|pair| f32::from_bits(u32::from(pair[1 - step]) << 16))
+        unsafe { at.cast::<[[bf16; 2]; LANES]>().read_unaligned() }.map(|[first, _]| operand::widened(first))
     }
 
     #[inline(always)]
-    fn add(self, sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
-        multiply_add(sums, x, w)
+    unsafe fn second_of_pairs(self, at: *const bf16) -> [f32; LANES] {
+        // SAFETY: as in `first_of_pairs`.
+        unsafe { at.cast::<[[bf16; 2]; LANES]>().read_unaligned() }.map(|[_, second]| operand::widened(second))
     }
 
-    fn tile<const R: usize, const P: usize>(self, tile: Tile<'_, Self>) {
-        tile.compute::<R, P>(self);
+    /// Rounded twice where the product is not exact; `mul_add` would call a function on a CPU without the instruction.
+    #[inline(always)]
+    fn multiply_add(self, mut sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
+        for (sum, w) in sums.iter_mut().zip(w) {
+            *sum += x * w;
+        }
+        sums
     }
-}
 
-impl<const LANES: usize, const ROWS: usize> FloatDot for Half<LANES, ROWS> {
-    fn rounds(self) -> bool {
-        self.rounded
+    fn tile<D: VectorDot, const R: usize, const P: usize>(self, dot: D, tile: Tile<'_, D>) {
+        tile.compute::<R, P>(dot);
     }
 }
 
@@ -236,13 +140,4 @@ impl<const LANES: usize, const ROWS: usize> VectorDot for Int8<LANES, ROWS> {
 
 impl<const LANES: usize, const ROWS: usize> IntDot for Int8<LANES, ROWS> {
     const OFFSET: i32 = 128;
-}
-
-/// Rounded twice where the product is not exact; `mul_add` would call a function on a CPU without the instruction.
-#[inline(always)]
-fn multiply_add<const LANES: usize>(mut sums: [f32; LANES], x: f32, w: [f32; LANES]) -> [f32; LANES] {
-    for (sum, w) in sums.iter_mut().zip(w) {
-        *sum += x * w;
-    }
-    sums
 }
