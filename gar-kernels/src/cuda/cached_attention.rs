@@ -84,7 +84,7 @@ impl Cuda {
         caches: &[&mut dyn KvCache],
     ) -> Result<Option<Angles>> {
         let RotaryDims { len, head_dim, .. } = spec.check(k)?;
-        let every = spec.check(q)?.len == len;
+        let every = spec.check(q)?.len == len && !q.is_empty();
         let continues = spec.start.iter().copied().eq(caches.iter().map(|cache| cache.len()));
         let halves = spec.pairing == Pairing::HalfSplit && head_dim.is_multiple_of(16);
         if !self.is_own(*rotary) || !continues || !halves || !every || len > FEW || q.dtype() != DType::BF16 {
@@ -137,7 +137,7 @@ impl Cuda {
         // Held until everything that reads it is launched.
         let (_held, table) = self.device.values(&step.table(&own, 0))?;
         let [q_at, k_at, v_at, to]: [Argument; 4] = [q_at, k_at, v_at, to].map(Into::into);
-        if !plain && dims.positions <= FEW && dims.skipped() == 0 {
+        if !plain && dims.positions <= FEW && dims.skipped() == 0 && !out.is_empty() {
             step.split(self, table, [q_at, k_at, v_at], angles, to)?;
             return Ok(out);
         }
