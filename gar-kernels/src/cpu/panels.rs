@@ -9,7 +9,7 @@ use super::{
     buffer::Buffer,
     convert::Floats,
     dot::{Dot, Entry, FloatDot, IntDot},
-    on_host,
+    on_host, strip,
     transpose::{Source, transpose},
     vectorize,
 };
@@ -175,10 +175,14 @@ pub(super) struct Matrix<'a> {
     pub(super) transposed: bool,
 }
 
-/// Rows of x in tiles of `height`: [tiles, runs, height, RUN].
+/// Rows of x in tiles of `height`: [tiles, runs, height, RUN]. The last tile is lower where few rows are left for it, and then
+/// takes up a part of its place.
 pub(super) struct Rows<D: Dot> {
     groups: Vec<D::X>,
     height: usize,
+    /// Tiles that hold rows, and the height of the last of them.
+    tiles: usize,
+    last: usize,
     k: usize,
     /// What the sums of each row must be multiplied with.
     pub(super) scales: Vec<f32>,
@@ -195,10 +199,16 @@ impl<D: Dot> Rows<D> {
     /// Packs other rows of a matrix, no more than there is room for. What rows held that are not written now is of no use.
     pub(super) fn refill(&mut self, dot: D, x: Matrix<'_>, rows: Range<usize>) {
         let own = rows.start * x.k..rows.end * x.k;
+        let last = match rows.len() % self.height {
+            0 => self.height,
+            left => strip::height::<D>(left),
+        };
         match x.entries {
             Entries::F32(entries) if x.transposed => self.fill_transposed(dot, entries, x.rows, rows),
-            Entries::F32(entries) => self.fill(dot, &entries[own]),
-            Entries::BF16(entries) => self.fill_rounded(dot, &entries[own]),
+            Entries::F32(entries) => self.fill_ending(dot, &entries[own], last),
+            Entries::BF16(entries) => self.fill_with(&entries[own], last, |x, k, tile, height, scales| {
+                dot.pack_rounded(x, k, tile, height, scales);
+            }),
         }
     }
 
@@ -207,6 +217,7 @@ impl<D: Dot> Rows<D> {
         if D::RUN == 1 && TypeId::of::<D::X>() == TypeId::of::<f32>() {
             // Groups of single entries: what lies together in a tile lies together in x.
             self.scales.fill(1.0);
+            (self.tiles, self.last) = (rows.len().div_ceil(self.height), self.height);
             let (height, len) = (self.height, self.tile_len());
             let groups: &mut [f32] = bytemuck::cast_slice_mut(&mut self.groups);
             for (at, line) in lines.enumerate() {
@@ -234,29 +245,31 @@ impl<D: Dot> Rows<D> {
 
     /// Rows of zeros.
     pub(super) fn zeroed(rows: usize, k: usize, height: usize) -> Self {
-        let mut zeroed = Self { groups: Vec::new(), height, k, scales: vec![0.0; rows] };
+        let mut zeroed = Self { groups: Vec::new(), height, tiles: 0, last: height, k, scales: vec![0.0; rows] };
         zeroed.groups = vec![D::X::zeroed(); rows.div_ceil(height) * zeroed.tile_len()];
         zeroed
     }
 
-    /// Packs other rows [rows, k], as many as there are.
+    /// Packs other rows [rows, k], as many as there are, in tiles of one height.
     pub(super) fn fill(&mut self, dot: D, x: &[f32]) {
-        self.fill_with(x, |x, k, tile, height, scales| dot.pack(x, k, tile, height, scales));
+        self.fill_ending(dot, x, self.height);
     }
 
-    /// As [`fill`](Self::fill), of entries that are rounded already.
-    fn fill_rounded(&mut self, dot: D, x: &[bf16]) {
-        self.fill_with(x, |x, k, tile, height, scales| dot.pack_rounded(x, k, tile, height, scales));
+    /// The same, with a last tile of another height.
+    fn fill_ending(&mut self, dot: D, x: &[f32], last: usize) {
+        self.fill_with(x, last, |x, k, tile, height, scales| dot.pack(x, k, tile, height, scales));
     }
 
     /// Packs tile by tile: `pack(rows of a tile, k, tile, height, factors of its rows)`.
-    fn fill_with<T>(&mut self, x: &[T], pack: impl Fn(&[T], usize, &mut [D::X], usize, &mut [f32])) {
+    fn fill_with<T>(&mut self, x: &[T], last: usize, pack: impl Fn(&[T], usize, &mut [D::X], usize, &mut [f32])) {
         let (height, k, len) = (self.height, self.k, self.tile_len());
         if k == 0 {
             return;
         }
+        (self.tiles, self.last) = (x.len().div_ceil(height * k), last);
         let tiles = self.groups.chunks_exact_mut(len).zip(x.chunks(height * k));
-        for ((tile, x), scales) in tiles.zip(self.scales.chunks_mut(height)) {
+        for (i, ((tile, x), scales)) in tiles.zip(self.scales.chunks_mut(height)).enumerate() {
+            let height = if i + 1 == self.tiles { last } else { height };
             pack(x, k, tile, height, scales);
         }
     }
@@ -270,15 +283,21 @@ impl<D: Dot> Rows<D> {
         self.height
     }
 
-    /// Entries of a tile.
+    /// The height of a tile.
+    pub(super) fn height_of(&self, tile: usize) -> usize {
+        if tile + 1 == self.tiles { self.last } else { self.height }
+    }
+
+    /// Entries of a tile of full height.
     fn tile_len(&self) -> usize {
         self.k.div_ceil(D::GROUP).next_multiple_of(D::RUN) * self.height
     }
 
     /// Groups `groups` of a tile, from the begin of a run on: [runs, height, RUN].
     pub(super) fn part(&self, tile: usize, groups: &Range<usize>) -> &[D::X] {
-        let from = tile * self.tile_len() + groups.start * self.height;
-        &self.groups[from..][..groups.len().next_multiple_of(D::RUN) * self.height]
+        let height = self.height_of(tile);
+        let from = tile * self.tile_len() + groups.start * height;
+        &self.groups[from..][..groups.len().next_multiple_of(D::RUN) * height]
     }
 }
 
