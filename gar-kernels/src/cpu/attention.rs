@@ -49,6 +49,7 @@ use super::{
     rotary::Angles,
     softmax::{LANES, Running, Scores},
     strip::{Ahead, Strip, height},
+    tasks::in_turn,
     vectorize,
 };
 use crate::{
@@ -195,8 +196,8 @@ fn attend_to<'a, D: FloatDot, T: Send>(
         queries.map(move |l| b * sequence + (l * heads + kv_head * group) * d).map(move |at| at..at + group * d)
     };
     // Parts of one head follow each other, so that its keys and values stay in the cache.
-    let tasks = (0..batch * kv_heads * parts).into_par_iter();
-    tasks.for_each_init(
+    in_turn(
+        0..batch * kv_heads * parts,
         || Scratch::<D>::new(step * group, d),
         |scratch, task| {
             let (b, kv_head, start) = (task / parts / kv_heads, task / parts % kv_heads, task % parts * step);

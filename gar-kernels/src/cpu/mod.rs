@@ -29,6 +29,7 @@ mod rows;
 mod sampling;
 mod softmax;
 mod strip;
+mod tasks;
 mod transpose;
 mod vectorize;
 

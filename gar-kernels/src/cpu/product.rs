@@ -44,6 +44,7 @@ use super::{
     outcome::Results,
     panels::{Matrix, Rows, panel_len},
     strip::{Ahead, Panels, Strip, height},
+    tasks::in_turn,
 };
 
 /// Up to this many rows, tasks share out the weight, not the rows.
@@ -280,8 +281,8 @@ fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product: Product<'
         }
         out
     };
-    let columns: Vec<Range<usize>> = w.blocks().collect();
-    let blocks: Vec<Vec<f32>> = columns.into_par_iter().map(block).collect();
+    let mut blocks: Vec<Vec<f32>> = w.blocks().map(|_| Vec::new()).collect();
+    in_turn(blocks.iter_mut().zip(w.blocks()), || (), |(), (to, columns)| *to = block(columns));
     match out {
         Results::F32(out) => deal::<D, _>(&blocks, w.n, out, |block, out| out.copy_from_slice(block)),
         Results::BF16(out) => deal::<D, _>(&blocks, w.n, out, |block, out| dot.narrow(block, out)),
