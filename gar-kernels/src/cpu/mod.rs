@@ -9,6 +9,7 @@ mod cached_attention;
 mod convert;
 mod dot;
 mod epilogue;
+mod few_rows;
 mod gated;
 mod key_block;
 mod math;

@@ -1,7 +1,7 @@
 //! Products of rows of x with weights in panels, on all threads.
 //!
-//! Many rows: a task takes some rows and walks the weights in blocks that stay in cache. Few rows (decoding): a task takes
-//! some panels, so that a weight is read once. Both give the same bits; see [`dot`](super::dot).
+//! A task takes some rows and walks the weights in blocks that stay in cache. Where there are [few rows](mod@super::few_rows), it
+//! takes some of the weights. Both give the same bits; see [`dot`](super::dot).
 //!
 //! The products of a tower block of GAR-1B (2,050 rows, bf16, with what follows each product), two threads of a Zen 5 that does
 //! 1,018 GFLOP/s of `vdpbf16ps`, operations timed one by one:
@@ -31,8 +31,7 @@
 //! f32 weights on AVX2, two threads of a noisy Zen 3 (192 GFLOP/s), three alternating runs of five such shapes: 44 to 64 % of
 //! that while the tile loop looked for something to ask for at every group; 74 to 81 % since it does so every sixteen.
 //! Widening a part of a panel once for all tiles, so that bf16 and 8-bit weights take no more instructions than f32, was no
-//! faster in any of six sizes of parts and tasks. One row, of which weights are read faster than a plain loop reads memory there
-//! (21 and 18 GB/s), became a quarter slower with weights asked for ahead, at any of three distances; AMX needs that.
+//! faster in any of six sizes of parts and tasks.
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
@@ -40,11 +39,11 @@ use rayon::prelude::*;
 
 use super::{
     dot::{Dot, RUN},
+    few_rows::few_rows,
     gated::AfterGate,
     outcome::Results,
     panels::{Matrix, Rows, panel_len},
-    strip::{Ahead, Panels, Strip, height},
-    tasks::in_turn,
+    strip::{Ahead, Panels, Strip},
 };
 
 /// Up to this many rows, tasks share out the weight, not the rows.
@@ -117,7 +116,7 @@ pub(super) fn multiply<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product
         return;
     }
     if x.rows <= FEW_ROWS {
-        products.into_iter().for_each(|product| few_rows(dot, x, product));
+        few_rows(dot, x, products);
     } else {
         many_rows(dot, x, products);
     }
@@ -238,66 +237,6 @@ impl<'a, Sum: Pod> Sums<'a, Sum> {
     }
 }
 
-fn few_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product: Product<'_, D, F>) {
-    let Product { projection: Projection { w, finish }, gate, out } = product;
-    let (m, groups, height) = (x.rows, x.k.div_ceil(D::GROUP), height::<D>(x.rows));
-    let tiles = m.div_ceil(height);
-    let x = Rows::pack(dot, x, 0..m, height);
-    let sums_of = |w: Weight<'_, D>, columns: &Range<usize>| {
-        let (begin, end) = (columns.start / D::PANEL, columns.end.div_ceil(D::PANEL));
-        let stride = (end - begin) * D::PANEL;
-        let mut sums = vec![D::Sum::zeroed(); tiles * height * stride];
-        // Panels that a tile takes together.
-        for some in (begin..end).step_by(4) {
-            let some = some..(some + 4).min(end);
-            for tile in 0..tiles {
-                dot.strip(Strip {
-                    height: x.height_of(tile),
-                    x: x.part(tile, &(0..groups)),
-                    w: w.part(some.clone(), &(0..groups)),
-                    groups,
-                    sums: &mut sums[tile * height * stride + (some.start - begin) * D::PANEL..],
-                    row_stride: stride,
-                    accumulate: false,
-                    ahead: Ahead::default(),
-                });
-            }
-        }
-        sums.truncate(m * stride);
-        (sums, stride)
-    };
-    let block = |columns: Range<usize>| {
-        let (mut sums, stride) = sums_of(w, &columns);
-        let mut out = vec![0_f32; m * columns.len()];
-        let values = Out::Rows { stride: columns.len(), values: &mut out };
-        let own = Sums { rows: 0..m, columns: columns.clone(), sums: &mut sums, stride, scales: &x.scales };
-        if let Some(gate) = &gate {
-            let (mut gates, _) = sums_of(gate.w, &columns);
-            let of_gate = Sums { rows: 0..m, columns, sums: &mut gates, stride, scales: &x.scales };
-            gate.finish.finish(of_gate.finished(Out::Sums));
-            AfterGate { finish: &finish, gate: &gates }.finish(own.finished(values));
-        } else {
-            finish.finish(own.finished(values));
-        }
-        out
-    };
-    let mut blocks: Vec<Vec<f32>> = w.blocks().map(|_| Vec::new()).collect();
-    in_turn(blocks.iter_mut().zip(w.blocks()), || (), |(), (to, columns)| *to = block(columns));
-    match out {
-        Results::F32(out) => deal::<D, _>(&blocks, w.n, out, |block, out| out.copy_from_slice(block)),
-        Results::BF16(out) => deal::<D, _>(&blocks, w.n, out, |block, out| dot.narrow(block, out)),
-    }
-}
-
-/// Deals blocks of columns out to the rows of a result [m, n].
-fn deal<D: Dot, T>(blocks: &[Vec<f32>], n: usize, out: &mut [T], write: impl Fn(&[f32], &mut [T])) {
-    for (row, out) in out.chunks_exact_mut(n.max(1)).enumerate() {
-        for (block, out) in blocks.iter().zip(out.chunks_mut(PANELS * D::PANEL)) {
-            write(&block[row * out.len()..(row + 1) * out.len()], out);
-        }
-    }
-}
-
 /// The rows of each task: whole tiles, at most [`TILES`](Dot::TILES) of them, as many tasks for each thread, and as long as
 /// one another to within a tile.
 fn parts<D: Dot>(rows: usize) -> Vec<Range<usize>> {
@@ -339,14 +278,8 @@ fn walk<D: Dot>(
 }
 
 impl<'a, D: Dot> Weight<'a, D> {
-    /// Columns of results that are finished together.
-    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<D> {
-        let n = self.n;
-        (0..n).step_by(PANELS * D::PANEL).map(move |begin| begin..(begin + PANELS * D::PANEL).min(n))
-    }
-
     /// Panels `panels` from group `groups.start` on; panels stay [`panel_len`] apart.
-    fn part(self, panels: Range<usize>, groups: &Range<usize>) -> Panels<'a, D> {
+    pub(super) fn part(self, panels: Range<usize>, groups: &Range<usize>) -> Panels<'a, D> {
         let len = panel_len::<D>(self.k);
         let from = panels.start * len + groups.start * D::PANEL * D::GROUP;
         Panels { entries: &self.panels[from..panels.end * len], stride: len, count: panels.len() }
