@@ -32,7 +32,7 @@ def measure(command: list[str], threads: int) -> dict[str, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - started
     if process.returncode != 0:
-        sys.exit(f"{command[0]} ended with status {process.returncode}")
+        raise subprocess.CalledProcessError(process.returncode, command)
     answer = json.loads(output)
     timings = answer["timings"]
     decode = timings["decode"] / max(len(answer["tokens"]) - 1, 1)
