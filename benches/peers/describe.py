@@ -76,7 +76,10 @@ def main():
     runs = {name: [] for name in commands}
     for round in range(args.runs + 1):
         for name, command in commands.items():
-            measured = measure(command, args.threads)
+            try:
+                measured = measure(command, args.threads)
+            except subprocess.CalledProcessError as failure:
+                sys.exit(str(failure))
             if round > 0:  # the first fills the page cache
                 runs[name].append(measured)
 
