@@ -1,13 +1,10 @@
 //! Keys and values of some consecutive positions, in the panels that attention multiplies with.
-use std::ops::Range;
-
 use bytemuck::Zeroable;
 
 use super::{
     buffer::Buffer,
     dot::{Dot, Entry, FloatDot},
     panels::{Entries, interleave, narrow, panel_len},
-    prefetch::prefetch_l2,
     rotary::Angles,
     strip::Panels,
     vectorize,
@@ -115,77 +112,76 @@ impl<'a, D: FloatDot> BlockMut<'a, D> {
     ) {
         let heads = self.heads;
         let row = heads.count * heads.dim;
-        let (key_len, value_len) = lens::<D>(heads.dim);
+        let (key_len, _) = lens::<D>(heads.dim);
         let (keys, values) = self.entries.split_at_mut(heads.count * key_len);
-        let (keys, values) = (keys.chunks_exact_mut(key_len), values.chunks_exact_mut(value_len));
-        let mut scratch = vec![D::Weight::zeroed(); k.len() / heads.count];
-        let mut turned = vec![0_f32; heads.dim];
-        for (head, (keys, values)) in keys.zip(values).take(heads.count).enumerate() {
-            let columns = head * heads.dim..(head + 1) * heads.dim;
+        let positions = k.len() / row;
+        let mut scratch = vec![D::Weight::zeroed(); D::PANEL.min(positions) * row];
+        let mut turned = vec![0_f32; if turn.is_some() { heads.dim } else { 0 }];
+        let mut done = 0;
+        // A panel of keys at a time, and rows from end to end: the entries of one head lie too far apart to be seen coming.
+        while done < positions {
+            let first = at + done;
+            let count = (D::PANEL - first % D::PANEL).min(positions - done);
+            let own = done * row..(done + count) * row;
             vectorize(
                 #[inline(always)]
                 || {
-                    let rows = k.chunks_exact(row).zip(v.chunks_exact(row)).zip(scratch.chunks_exact_mut(heads.dim));
-                    for (i, ((k, v), to)) in rows.enumerate() {
-                        let own = &k[columns.clone()];
-                        match turn {
-                            None => narrow::<D>(own, to),
-                            Some((angles, first)) => {
-                                angles.at(first + i).turn(&mut turned, own);
-                                narrow::<D>(&turned, to);
-                            }
+                    let rows = k[own.clone()].chunks_exact(row).zip(scratch.chunks_exact_mut(row));
+                    for (i, (k, to)) in rows.enumerate() {
+                        let Some((angles, start)) = turn else {
+                            narrow::<D>(k, to);
+                            continue;
+                        };
+                        let angle = angles.at(start + done + i);
+                        for (k, to) in k.chunks_exact(heads.dim).zip(to.chunks_exact_mut(heads.dim)) {
+                            angle.turn(&mut turned, k);
+                            narrow::<D>(&turned, to);
                         }
-                        // The next head's entries of this row, which lies too far from the next row to be seen coming.
-                        let next = columns.end..(columns.end + heads.dim).min(row);
-                        prefetch_l2(&k[next.clone()]);
-                        prefetch_l2(&v[next]);
                     }
-                    write_values::<D, T>(values, at, v, &weight, row, columns.clone());
+                    write_values::<D, T>(values, first, &v[own.clone()], &weight, heads);
                 },
             );
-            write_keys::<D>(keys, at, &scratch, heads.dim);
+            for (head, keys) in keys.chunks_exact_mut(key_len).enumerate() {
+                let panel = &mut keys[first / D::PANEL * panel_len::<D>(heads.dim)..];
+                let rows = first % D::PANEL..first % D::PANEL + count;
+                let end = (count - 1) * row + (head + 1) * heads.dim;
+                interleave::<D>(&scratch[head * heads.dim..end], row, heads.dim, rows, 0, panel);
+            }
+            done += count;
         }
     }
 }
 
-/// Puts keys [L, d] of one head in at position `at`, panel by panel.
-fn write_keys<D: FloatDot>(keys: &mut [D::Weight], mut at: usize, mut k: &[D::Weight], dim: usize) {
-    while !k.is_empty() {
-        let row = at % D::PANEL;
-        let count = (D::PANEL - row).min(k.len() / dim);
-        let (now, later) = k.split_at(count * dim);
-        let panel = &mut keys[at / D::PANEL * panel_len::<D>(dim)..];
-        interleave::<D>(now, dim, dim, row..row + count, 0, panel);
-        (at, k) = (at + count, later);
-    }
-}
-
-/// Puts `columns` of the rows of `v` [L, `row`] in at position `at`: whole groups of positions where there are. For
-/// [`vectorize`].
+/// Puts rows `v` [L, heads, d] in at position `at`: whole groups of positions where there are. For [`vectorize`].
 #[inline(always)]
 fn write_values<D: FloatDot, T: Copy>(
     values: &mut [D::Weight],
     mut at: usize,
     mut v: &[T],
     weight: impl Fn(T) -> D::Weight,
-    row: usize,
-    columns: Range<usize>,
+    heads: Heads,
 ) {
+    let row = heads.count * heads.dim;
+    let (_, value_len) = lens::<D>(heads.dim);
     while !v.is_empty() {
         let pair = D::GROUP == 2 && at.is_multiple_of(2) && v.len() > row;
         let (now, later) = v.split_at(if pair { 2 * row } else { row });
-        for (panel, column) in values.chunks_exact_mut(panel_len::<D>(BLOCK)).zip(columns.clone().step_by(D::PANEL)) {
-            let columns = column..(column + D::PANEL).min(columns.end);
-            let group = &mut panel[at / D::GROUP * D::PANEL * D::GROUP..][..D::PANEL * D::GROUP];
-            if pair {
-                let lines = now[columns.clone()].iter().zip(&now[row..][columns]);
-                for (pair, (&a, &b)) in group.as_chunks_mut::<2>().0.iter_mut().zip(lines) {
-                    *pair = [weight(a), weight(b)];
-                }
-            } else {
-                let entries = group.iter_mut().skip(at % D::GROUP).step_by(D::GROUP);
-                for (entry, &v) in entries.zip(&now[columns]) {
-                    *entry = weight(v);
+        for (head, values) in values.chunks_exact_mut(value_len).take(heads.count).enumerate() {
+            let columns = head * heads.dim..(head + 1) * heads.dim;
+            let panels = values.chunks_exact_mut(panel_len::<D>(BLOCK));
+            for (panel, column) in panels.zip(columns.clone().step_by(D::PANEL)) {
+                let columns = column..(column + D::PANEL).min(columns.end);
+                let group = &mut panel[at / D::GROUP * D::PANEL * D::GROUP..][..D::PANEL * D::GROUP];
+                if pair {
+                    let lines = now[columns.clone()].iter().zip(&now[row..][columns]);
+                    for (pair, (&a, &b)) in group.as_chunks_mut::<2>().0.iter_mut().zip(lines) {
+                        *pair = [weight(a), weight(b)];
+                    }
+                } else {
+                    let entries = group.iter_mut().skip(at % D::GROUP).step_by(D::GROUP);
+                    for (entry, &v) in entries.zip(&now[columns]) {
+                        *entry = weight(v);
+                    }
                 }
             }
         }

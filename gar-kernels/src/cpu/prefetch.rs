@@ -24,14 +24,6 @@ pub(super) fn prefetch_line(at: *const f32) {
     let _ = at;
 }
 
-/// Brings numbers that will be read soon into the level-2 cache.
-#[inline(always)]
-pub(super) fn prefetch_l2<T>(values: &[T]) {
-    for line in values.chunks(LINE / size_of::<T>()) {
-        prefetch_line_l2(line.as_ptr().cast());
-    }
-}
-
 /// Brings a line that will be read soon into the level-2 cache.
 #[inline(always)]
 pub(super) fn prefetch_line_l2(at: *const u8) {

@@ -28,6 +28,7 @@ fn row(v4: V4, scores: &[f32], running: &mut Running, to: &mut [u32], stride: us
     let mut top = [v4.splat_f32s(f32::NEG_INFINITY); 2];
     for (scores, to) in scores.as_chunks::<{ 2 * RUN }>().0.iter().zip(to.chunks_mut(stride)) {
         let scores = [math::read(v4, scores, 0), math::read(v4, scores, RUN)];
+        let Some(to) = to.first_chunk_mut() else { break };
         sum = v4.add_f32s(sum, pairs(v4, scores, shift, &mut top, to));
     }
     if running.base > f32::NEG_INFINITY && rises(v4, top) {
@@ -40,17 +41,16 @@ fn row(v4: V4, scores: &[f32], running: &mut Running, to: &mut [u32], stride: us
 /// The shares of 2 · [`RUN`] scores, rounded, and their sums lane by lane; `top` gets what scores stand above the base.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn pairs(v4: V4, scores: [f32x16; 2], shift: f32x16, top: &mut [f32x16; 2], to: &mut [u32]) -> f32x16 {
+fn pairs(v4: V4, scores: [f32x16; 2], shift: f32x16, top: &mut [f32x16; 2], to: &mut [u32; RUN]) -> f32x16 {
     let [low, high] = [v4.sub_f32s(scores[0], shift), v4.sub_f32s(scores[1], shift)];
     // In this order a NaN is never taken.
     *top = [v4.max_f32s(low, top[0]), v4.max_f32s(high, top[1])];
     let [low, high] = [math::exp_or_denormal(v4, low), math::exp_or_denormal(v4, high)];
     // SAFETY: registers of one size; every pattern is valid.
-    let pairs = unsafe {
+    *to = unsafe {
         let [low, high] = [transmute::<f32x16, __m512>(low), transmute::<f32x16, __m512>(high)];
         transmute::<__m512bh, [u32; RUN]>(_mm512_cvtne2ps_pbh(high, low))
     };
-    to[..RUN].copy_from_slice(&pairs);
     v4.add_f32s(low, high)
 }
 
@@ -65,17 +65,10 @@ fn rises(v4: V4, top: [f32x16; 2]) -> bool {
 /// Hides all but the first `seen` scores.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn visible(v4: V4, scores: [f32x16; 2], seen: usize) -> [f32x16; 2] {
-    let hidden = v4.splat_f32s(f32::NEG_INFINITY);
+fn visible([low, high]: [__m512; 2], seen: usize) -> [__m512; 2] {
+    let hidden = _mm512_set1_ps(f32::NEG_INFINITY);
     let lanes = ((1_u64 << seen.min(2 * RUN)) - 1) as u32;
-    // SAFETY: registers of one size; every pattern is valid.
-    unsafe {
-        let hidden = transmute::<f32x16, __m512>(hidden);
-        let [low, high] = transmute::<[f32x16; 2], [__m512; 2]>(scores);
-        let low = _mm512_mask_mov_ps(hidden, lanes as u16, low);
-        let high = _mm512_mask_mov_ps(hidden, (lanes >> RUN) as u16, high);
-        [transmute::<__m512, f32x16>(low), transmute::<__m512, f32x16>(high)]
-    }
+    [_mm512_mask_mov_ps(hidden, lanes as u16, low), _mm512_mask_mov_ps(hidden, (lanes >> RUN) as u16, high)]
 }
 
 /// The shares of a tile of `R` rows with some panels of keys, straight from the sums of products; see
@@ -103,28 +96,34 @@ where
     let mut top = [v4.splat_f32s(f32::NEG_INFINITY); 2];
     // The first row sees the least.
     let least = seen(0);
-    for (panel, tile) in (0..panels).zip(tile.chunks_exact_mut(R * RUN)) {
+    for (panel, tile) in (0..panels).zip(tile.as_chunks_mut::<RUN>().0.as_chunks_mut::<R>().0) {
         let own = Factors { w: &factors.w[panel * factors.panel_stride..], ..factors };
         let mut scores = [[[dot.zero(); 2]; 1]; R];
         own.add(dot, &mut scores);
-        let partly = least < (panel + 1) * 2 * RUN;
-        // Row by row without a loop: its index would call for the sums in memory.
+        // Row by row without a loop: its index would call for the sums in memory. And without a branch between rows: what is
+        // needed after the last row alone would be put off until then, and registers with it.
         macro_rules! rows {
-            ($($r:literal)*) => {$(
-                if $r < R {
-                    // SAFETY: registers of one size; every pattern is valid.
-                    let mut scores = unsafe { transmute::<[__m512; 2], [f32x16; 2]>(scores[$r][0]) };
-                    if partly {
-                        scores = visible(v4, scores, seen($r).saturating_sub(panel * 2 * RUN));
-                    }
-                    let base = v4.splat_f32s(running[$r].base);
-                    let sum = pairs(v4, scores, base, &mut top, &mut tile[$r * RUN..]);
-                    let sum = v4.add_f32s(math::read(v4, &sums[$r], 0), sum);
-                    math::fill(v4, &mut sums[$r], |_| sum);
-                }
-            )*};
+            ($do:ident: $($r:literal)*) => {$( if $r < R { $do!($r) } )*};
         }
-        rows!(0 1 2 3 4 5 6 7 8 9 10 11);
+        macro_rules! hide {
+            ($r:literal) => {
+                scores[$r][0] = visible(scores[$r][0], seen($r).saturating_sub(panel * 2 * RUN))
+            };
+        }
+        macro_rules! share {
+            ($r:literal) => {{
+                let base = v4.splat_f32s(running[$r].base);
+                // SAFETY: registers of one size; every pattern is valid.
+                let scores = unsafe { transmute::<[__m512; 2], [f32x16; 2]>(scores[$r][0]) };
+                let sum = pairs(v4, scores, base, &mut top, &mut tile[$r]);
+                let sum = v4.add_f32s(math::read(v4, &sums[$r], 0), sum);
+                math::fill(v4, &mut sums[$r], |_| sum);
+            }};
+        }
+        if least < (panel + 1) * 2 * RUN {
+            rows!(hide: 0 1 2 3 4 5 6 7 8 9 10 11);
+        }
+        rows!(share: 0 1 2 3 4 5 6 7 8 9 10 11);
     }
     if rises(v4, top) {
         return false;
