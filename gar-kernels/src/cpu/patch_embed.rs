@@ -1,7 +1,7 @@
 //! Patch embedding on the CPU: patches copied into rows, then one matrix product.
 use rayon::prelude::*;
 
-use super::{Cpu, activation, on_host, parameter, result};
+use super::{Cpu, activation, convert::Floats, on_host, parameter, result};
 use crate::{
     DType, Result, Tensor,
     ops::{Epilogue, MatMul, PatchDims, PatchEmbed, PatchSpec},
@@ -34,18 +34,25 @@ impl PatchEmbed for Cpu {
             return Ok(embedded);
         }
         let class_token = spec.class_token.map(|t| parameter(OP, "class_token", t)).transpose()?.unwrap_or_default();
-        let positions = spec.positions.map(|t| parameter(OP, "positions", t)).transpose()?;
-        let mut out = Vec::with_capacity(batch * tokens * width);
-        for picture in embedded.host::<f32>()?.chunks_exact((grid * grid * width).max(1)) {
-            out.extend_from_slice(&class_token);
-            out.extend_from_slice(picture);
-        }
-        if let Some(positions) = positions {
-            for tokens in out.chunks_exact_mut(positions.len().max(1)) {
-                tokens.iter_mut().zip(&positions).for_each(|(t, p)| *t += p);
+        let positions = spec.positions.map(|t| Floats::of(OP, "positions", t)).transpose()?;
+        let (patches, before) = (embedded.host::<f32>()?, tokens - grid * grid);
+        let mut out = self.memory.room(batch * tokens * width);
+        let token = |wide: &mut Vec<f32>, (i, out): (usize, &mut [f32])| {
+            let (picture, token) = (i / tokens, i % tokens);
+            let from = match token.checked_sub(before) {
+                Some(patch) => &patches[(picture * grid * grid + patch) * width..][..width],
+                None => &class_token[..],
+            };
+            match positions {
+                Some(positions) => {
+                    let own = positions.widen(token * width..(token + 1) * width, wide);
+                    out.iter_mut().zip(from).zip(own).for_each(|((out, from), position)| *out = from + position);
+                }
+                None => out.copy_from_slice(from),
             }
-        }
-        Tensor::from_vec(out, &[batch, tokens, width])
+        };
+        out.par_chunks_mut(width.max(1)).with_min_len(32).enumerate().for_each_init(Vec::new, token);
+        result(out, &[batch, tokens, width])
     }
 }
 

@@ -25,6 +25,10 @@
 //! left is that CPU's tile loop. Two layers in one task, with what lies between them in its cache, were 4 % slower than
 //! one after the other: twice the weights go by.
 //!
+//! A thread that is free takes the next task, and tasks grow shorter towards the end. A tower of a Zen 4 takes 0.5 to 0.7 % less
+//! time so in the median of twenty alternating rounds of one process, where with tasks of equal length it took as long as with
+//! shares that were dealt out before. Shortest tasks of two tiles, and of four, were worse than of three.
+//!
 //! Rows that fill no tile are computed in a lower one: in tiles of 12, the 1,025 of a picture's tile count as 1,026 and not as
 //! 1,032; in tiles of 6, 512 of a prompt as 512 and not as 516. That is too little to be seen in the times of a noisy machine.
 //!
@@ -35,7 +39,6 @@
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
-use rayon::prelude::*;
 
 use super::{
     dot::{Dot, RUN},
@@ -44,10 +47,13 @@ use super::{
     outcome::Results,
     panels::{Matrix, Rows, panel_len},
     strip::{Ahead, Panels, Strip},
+    tasks::in_turn,
 };
 
 /// Up to this many rows, tasks share out the weight, not the rows.
 const FEW_ROWS: usize = 32;
+/// Tasks of fewer tiles read the weight too often for what they compute with it.
+const FEW_TILES: usize = 3;
 /// Panels whose sums are finished together.
 const PANELS: usize = 8;
 
@@ -138,7 +144,7 @@ fn many_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Pro
         let sums = || vec![D::Sum::zeroed(); most.next_multiple_of(D::ROWS) * PANELS * D::PANEL];
         (Rows::zeroed(most, x.k, D::ROWS), [sums(), if gated { sums() } else { Vec::new() }])
     };
-    tasks.into_par_iter().for_each_init(room, |(packed, sums), (rows, outs)| {
+    in_turn(tasks.into_iter(), room, |(packed, sums), (rows, outs)| {
         packed.refill(dot, x, rows.clone());
         for ((projection, gate), out) in all.iter().zip(outs) {
             product(dot, packed, rows.clone(), (projection, gate.as_ref()), out, sums);
@@ -237,13 +243,18 @@ impl<'a, Sum: Pod> Sums<'a, Sum> {
     }
 }
 
-/// The rows of each task: whole tiles, at most [`TILES`](Dot::TILES) of them, as many tasks for each thread, and as long as
-/// one another to within a tile.
+/// The rows of each task: whole tiles, at most [`TILES`](Dot::TILES) of them. Towards the end tasks become shorter, so that threads
+/// end together, whatever held one of them up.
 fn parts<D: Dot>(rows: usize) -> Vec<Range<usize>> {
-    let tiles = rows.div_ceil(D::ROWS);
-    let tasks = tiles.div_ceil(D::TILES).next_multiple_of(rayon::current_num_threads());
-    let begin = |task: usize| (task * tiles / tasks * D::ROWS).min(rows);
-    (0..tasks).map(|task| begin(task)..begin(task + 1)).filter(|rows| !rows.is_empty()).collect()
+    let (tiles, threads) = (rows.div_ceil(D::ROWS), rayon::current_num_threads());
+    let (mut done, mut parts) = (0, Vec::new());
+    while done < tiles {
+        let left = tiles - done;
+        let count = (left / (2 * threads)).max(left.div_ceil(threads).min(FEW_TILES)).min(D::TILES);
+        parts.push(done * D::ROWS..((done + count) * D::ROWS).min(rows));
+        done += count;
+    }
+    parts
 }
 
 fn most(parts: &[Range<usize>]) -> usize {

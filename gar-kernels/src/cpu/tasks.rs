@@ -3,7 +3,8 @@
 //! `rayon` halves a range of tasks, and a thread keeps the half of a half that it has begun. Where something else slows one of
 //! the cores, the others then wait for it. Two threads of a noisy Zen 3, each operation 61 times this way and that in one process:
 //! products of one row with 8,192 by 2,048 weights and back took 0 to 1 % less time so, attention of a tower 4 %; beside another
-//! program on one of the cores 15 to 19 and 10 %. Products of many rows, whose tasks are long, gained nothing.
+//! program on one of the cores 15 to 19 and 10 %. Products of many rows, whose tasks are long, gain only where tasks
+//! grow shorter towards the end ([`product`](super::product)).
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
