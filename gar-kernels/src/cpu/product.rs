@@ -129,7 +129,7 @@ pub(super) fn multiply<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, product
 }
 
 fn many_rows<D: Dot, F: Finish<D::Sum>>(dot: D, x: Matrix<'_>, products: Vec<Product<'_, D, F>>) {
-    let parts = parts::<D>(x.rows);
+    let parts = parts(x.rows, D::ROWS, D::TILES, rayon::current_num_threads());
     let most = most(&parts);
     let (mut outs, mut all) = (Vec::new(), Vec::new());
     for Product { projection, gate, out } in products {
@@ -243,15 +243,15 @@ impl<'a, Sum: Pod> Sums<'a, Sum> {
     }
 }
 
-/// The rows of each task: whole tiles, at most [`TILES`](Dot::TILES) of them. Towards the end tasks become shorter, so that threads
-/// end together, whatever held one of them up.
-fn parts<D: Dot>(rows: usize) -> Vec<Range<usize>> {
-    let (tiles, threads) = (rows.div_ceil(D::ROWS), rayon::current_num_threads());
+/// The rows of each task: whole tiles of `height` rows, at most `most` of them. Towards the end tasks become shorter, so that
+/// threads end together, whatever held one of them up.
+fn parts(rows: usize, height: usize, most: usize, threads: usize) -> Vec<Range<usize>> {
+    let tiles = rows.div_ceil(height);
     let (mut done, mut parts) = (0, Vec::new());
     while done < tiles {
         let left = tiles - done;
-        let count = (left / (2 * threads)).max(left.div_ceil(threads).min(FEW_TILES)).min(D::TILES);
-        parts.push(done * D::ROWS..((done + count) * D::ROWS).min(rows));
+        let count = (left / (2 * threads)).max(left.div_ceil(threads).min(FEW_TILES)).min(most);
+        parts.push(done * height..((done + count) * height).min(rows));
         done += count;
     }
     parts
@@ -294,5 +294,26 @@ impl<'a, D: Dot> Weight<'a, D> {
         let len = panel_len::<D>(self.k);
         let from = panels.start * len + groups.start * D::PANEL * D::GROUP;
         Panels { entries: &self.panels[from..panels.end * len], stride: len, count: panels.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_whole_tiles_one_behind_the_other_and_the_last_are_no_longer_than_their_share() {
+        for (rows, height, most, threads) in
+            [1, 33, 512, 1025, 2050].into_iter().flat_map(|rows| [1, 2, 12, 64].map(|t| (rows, 12, 8, t)))
+        {
+            let parts = parts(rows, height, most, threads);
+            let (first, last) = (parts.first().map(|p| p.start), parts.last().map(|p| p.end));
+            assert_eq!((first, last), (Some(0), Some(rows)));
+            assert!(parts.windows(2).all(|two| two[0].end == two[1].start && two[0].end.is_multiple_of(height)));
+            let tiles: Vec<usize> = parts.iter().map(|part| part.len().div_ceil(height)).collect();
+            assert!(tiles.iter().all(|&n| (1..=most).contains(&n)) && tiles.is_sorted_by(|a, b| a >= b), "{tiles:?}");
+            // What the threads begin last takes none of them longer than the shortest tasks do.
+            assert!(tiles[tiles.len() - threads.min(tiles.len())..].iter().all(|&n| n <= FEW_TILES), "{tiles:?}");
+        }
     }
 }
