@@ -34,7 +34,7 @@
 //! |---|---:|
 //! | as above | 307 |
 //! | no branch between the rows of a tile whose shares are written: it had held registers back until the last row | 313 |
-//! | rows asked for two at a time, between tiles, for the task after the other threads' next | 320 |
+//! | rows asked for two at a time, between tiles, and those that this thread is likely to take next | 320 |
 //! | keys and values put into panels row by row, not head by head | 326 |
 //!
 //! There a loop of its own that multiplies and takes exponentials as this one does, from the caches, reaches 390. Without gain:
