@@ -9,7 +9,8 @@ tools/reference/requirements.txt (without it the PyTorch columns are left out), 
 llama.cpp (its packages in the same interpreter), `--candle` the binary that `cargo build --release` in benches/peers/candle
 makes; it reads the Q8_0 file of llama.cpp too. Ceilings of the machine are measured here (ceilings.cpp, needs g++), before and
 after every run of ours, because a shared machine is not the same from minute to minute: a run is compared with the better of
-its two, and the shares are medians. Every run is a process of its own; the first of each is a warm-up. With `--within` no further
+its two, and the shares are medians. Ceilings are the best of five tries; what the middle try reached before and after a run, on
+average, is what was held. Every run is a process of its own; the first of each is a warm-up. With `--within` no further
 round begins once so many seconds are over. With `--max-tiles 1` the picture is two equal tiles, of which gar computes one and
 PyTorch both, so their vision is compared a tile too; with 16 it is up to 17, which differ.
 """
@@ -149,7 +150,8 @@ def main():
             if round > 0:  # the first fills the page cache
                 measured["first_token"] = measured["preprocess"] + measured["vision"] + measured["prefill"]
                 runs[name].append(measured)
-                limits[name].append({key: max(before[key], after[key]) for key in before})
+                both = lambda key: (before[key] + after[key]) / 2 if key.endswith("_held") else max(before[key], after[key])
+                limits[name].append({key: both(key) for key in before})
     median = {name: {s: statistics.median(run[s] for run in of) for s in STAGES if s in of[0]} for name, of in runs.items()}
 
     commit = subprocess.run(["git", "-C", HERE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -174,7 +176,7 @@ def main():
         return
     ranges = (f"{key} {min(l[key] for l in found):.1f} to {max(l[key] for l in found):.1f}" for key in found[0] if key != "threads")
     print(f"\nCeilings beside the runs: {', '.join(ranges)}\n")
-    print("| | achieved | of the ceiling | run by run |\n|---|---:|---:|---:|")
+    print("| | achieved | of the ceiling | run by run | of what was held |\n|---|---:|---:|---:|---:|")
     for name in (name for name in commands if name in ("gar f32", "gar bf16", "gar int8")):
         does = work(args.model, runs[name][0]["tiles"], runs[name][0]["prompt"])
         kind = name.removeprefix("gar ")
@@ -188,7 +190,8 @@ def main():
             rates = [amount / run[stage] / 1e9 for run in runs[name]]
             shares = [100 * rate / own[limit] for rate, own in zip(rates, limits[name])]
             each = ", ".join(f"{share:.0f}" for share in shares)
-            print(f"| {name}, {stage} | {statistics.median(rates):.0f} {unit} | {statistics.median(shares):.0f} % | {each} |")
+            held = statistics.median(100 * rate / own[f"{limit}_held"] for rate, own in zip(rates, limits[name]))
+            print(f"| {name}, {stage} | {statistics.median(rates):.0f} {unit} | {statistics.median(shares):.0f} % | {each} | {held:.0f} % |")
 
 
 if __name__ == "__main__":
