@@ -29,11 +29,11 @@
 //! time so in the median of twenty alternating rounds of one process, where with tasks of equal length it took as long as with
 //! shares that were dealt out before. Shortest tasks of two tiles, and of four, were worse than of three.
 //!
-//! Without gain on that Zen 4 (0.2 % or less of a tower in forty to sixty alternating rounds of one process): rows normalised while
-//! they are put into tiles, results written over the residual, 1 to 32 panels finished together, the weight's next part asked for
-//! into the level-1 cache or past the level-2 cache, the first part of the next weight asked for during the last of this one, and
-//! no GELU at all. Next to nothing but the tile loop takes time that could be had back, and that loop runs within 3 % of one
-//! that only reads its operands from the caches.
+//! Without gain on that Zen 4 (medians of thirty to sixty alternating rounds of one process, which noise moves by 0.3 % of a tower):
+//! rows normalised while they are put into tiles, results written over the residual, 1 to 32 panels finished together (1 and 16 were
+//! 1 % slower), the weight's next part asked for into the level-1 cache or past the level-2 cache, the first part of the next weight
+//! asked for during the last of this one, and no GELU at all. The tile loop runs within 3 % of one that only reads its operands
+//! from the caches.
 //!
 //! Rows that fill no tile are computed in a lower one: in tiles of 12, the 1,025 of a picture's tile count as 1,026 and not as
 //! 1,032; in tiles of 6, 512 of a prompt as 512 and not as 516. That is too little to be seen in the times of a noisy machine.
