@@ -62,7 +62,7 @@ use super::{
     math,
     outcome::Results,
     panels::{Entries, Rows},
-    prefetch::{LINE, prefetch, prefetch_line},
+    prefetch::Lines,
     rotary::Angles,
     softmax::{LANES, Running, Scores},
     strip::{Ahead, Strip, height},
@@ -208,13 +208,18 @@ fn attend_to<'a, D: FloatDot, T: Send>(
     let sequence = queries * heads * d;
     let parts = queries.div_ceil(step);
     let places = Places::new(out);
-    // Where queries of one sequence and key/value head lie, one range for each query.
-    let rows = |b: usize, kv_head: usize, queries: Range<usize>| {
-        queries.map(move |l| b * sequence + (l * heads + kv_head * group) * d).map(move |at| at..at + group * d)
-    };
+    // Where the row of query l begins, of one sequence and key/value head.
+    let row = |b: usize, kv_head: usize, l: usize| b * sequence + (l * heads + kv_head * group) * d;
     let part = |task: usize| {
         let start = task % parts * step;
         (task / parts / kv_heads, task / parts % kv_heads, start..(start + step).min(queries))
+    };
+    // The next two of these rows from `at` on.
+    let two = |(b, kv_head, queries): &mut (usize, usize, Range<usize>), at: *const u8, size: usize| {
+        let first = at.wrapping_add(row(*b, *kv_head, queries.start) * size);
+        let count = queries.len().min(2);
+        queries.start += count;
+        Lines::of(first, count, group * d * size, heads * d * size)
     };
     let (tasks, threads) = (batch * kv_heads * parts, rayon::current_num_threads());
     // Parts of one head follow each other, so that its keys and values stay in the cache.
@@ -223,15 +228,14 @@ fn attend_to<'a, D: FloatDot, T: Send>(
         || Scratch::<D>::new(step * group, d),
         |scratch, task| {
             let (b, kv_head, Range { start, end }) = part(task);
-            // Rows lie so far apart that the CPU does not see them coming. They are asked for two at a time, between tiles: all
-            // at once would stand in the way of what is read now. Which task comes next here depends on the other threads,
-            // which are about as fast.
-            let next = Some(task + threads).filter(|&next| next < tasks).map(part);
-            let mut results = rows(b, kv_head, start..end);
-            let mut next = next.into_iter().flat_map(|(b, kv_head, queries)| rows(b, kv_head, queries));
+            // Rows lie so far apart that the CPU does not see them coming: every tile brings two. Which task comes next here
+            // depends on the other threads, which are about as fast.
+            let (mut written, mut read) = (part(task), part((task + threads).min(tasks - 1)));
             let ahead = || {
-                results.by_ref().take(2).for_each(|row| places.ahead(row));
-                next.by_ref().take(2).for_each(|row| prefetch(&q[row]));
+                [
+                    two(&mut written, places.at.cast_const().cast(), size_of::<T>()),
+                    two(&mut read, q.as_ptr().cast(), size_of::<f32>()),
+                ]
             };
             let own = Queries {
                 q: &q[b * sequence..(b + 1) * sequence],
@@ -243,9 +247,10 @@ fn attend_to<'a, D: FloatDot, T: Send>(
                 turn: turn.map(|(angles, first)| (angles, first[b] + start)),
             };
             own.attend(dot, scratch, |i| block(b, i), ahead);
-            for (l, row) in rows(b, kv_head, start..end).enumerate() {
+            for l in 0..end - start {
+                let at = row(b, kv_head, start + l);
                 // SAFETY: a query and a key/value head belong to one task.
-                let place = unsafe { places.place(row) };
+                let place = unsafe { places.place(at..at + group * d) };
                 scratch.result(l * group..(l + 1) * group, place, &write);
             }
         },
@@ -265,11 +270,6 @@ unsafe impl<T: Send> Sync for Places<'_, T> {}
 impl<'a, T> Places<'a, T> {
     fn new(result: &'a mut [T]) -> Self {
         Self { at: result.as_mut_ptr(), len: result.len(), result: PhantomData }
-    }
-
-    /// Brings some of its numbers near, which neither reads nor writes them.
-    fn ahead(&self, range: Range<usize>) {
-        range.step_by(LINE / size_of::<T>()).for_each(|line| prefetch_line(self.at.wrapping_add(line).cast()));
     }
 
     /// Some of its numbers.
@@ -344,13 +344,13 @@ struct Queries<'a> {
 }
 
 impl Queries<'_> {
-    /// Leaves what [`Scratch::result`] needs, [len, group] rows; calls `ahead` before every tile of every block.
+    /// Leaves what [`Scratch::result`] needs, [len, group] rows; every tile of every block asks for what `ahead` gives.
     fn attend<'b, D: FloatDot>(
         &self,
         dot: D,
         scratch: &mut Scratch<D>,
         block: impl Fn(usize) -> Option<Block<'b, D>>,
-        mut ahead: impl FnMut(),
+        mut ahead: impl FnMut() -> [Lines; 2],
     ) {
         let AttentionDims { heads, kv_heads, .. } = self.dims;
         let group = heads / kv_heads;
@@ -376,11 +376,10 @@ impl Queries<'_> {
             // Keys, values and all of one tile stay in the level-1 cache.
             let tiles = sums.chunks_exact_mut(height * width).zip(running.chunks_mut(height));
             for (tile, (values, running)) in tiles.enumerate() {
-                ahead();
                 let q = q.part(tile, &(0..depth));
                 let seen = |r: usize| self.visible((tile * height + r) / group).saturating_sub(i * BLOCK);
-                let (w, panel_stride, next) = (key_panels.entries, key_panels.stride, &[][..]);
-                let factors = Factors { x: q, w, panel_stride, groups: depth, next };
+                let (w, panel_stride) = (key_panels.entries, key_panels.stride);
+                let factors = Factors { x: q, w, panel_stride, groups: depth, next: &[], rows: [Lines::NONE; 2] };
                 if !dot.shares_of_products(factors, key_panels.count, seen, running, shares) {
                     dot.strip(Strip {
                         height,
@@ -404,7 +403,7 @@ impl Queries<'_> {
                     sums: values,
                     row_stride: width,
                     accumulate: i > 0,
-                    ahead: Ahead::default(),
+                    ahead: Ahead { rows: ahead(), ..Ahead::default() },
                 });
             }
         }

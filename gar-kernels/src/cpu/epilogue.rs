@@ -8,7 +8,7 @@ use super::{
     dot::IntDot,
     math::{self, read},
     parameter,
-    prefetch::prefetch,
+    prefetch::Lines,
     product::{Finish, Finished, Out},
 };
 use crate::{
@@ -46,10 +46,10 @@ impl Finish<f32> for After<'_> {
     }
 
     #[inline(always)]
-    fn ahead(&self, row: usize, columns: Range<usize>) {
-        if let Some(residual) = self.residual {
-            prefetch(&residual[row * self.n..][columns]);
-        }
+    fn reads(&self, rows: Range<usize>, columns: Range<usize>) -> Lines {
+        self.residual.map_or(Lines::NONE, |residual| {
+            Lines::of(residual[rows.start * self.n + columns.start..].as_ptr(), rows.len(), columns.len(), self.n)
+        })
     }
 }
 
@@ -182,7 +182,7 @@ impl Finish<i32> for AfterInt8<'_> {
     }
 
     #[inline(always)]
-    fn ahead(&self, row: usize, columns: Range<usize>) {
-        self.after.ahead(row, columns);
+    fn reads(&self, rows: Range<usize>, columns: Range<usize>) -> Lines {
+        self.after.reads(rows, columns)
     }
 }

@@ -6,6 +6,7 @@ use pulp::{Simd, WithSimd};
 
 use super::{
     math::{self, read},
+    prefetch::Lines,
     product::{Finish, Finished, Out},
 };
 
@@ -25,8 +26,8 @@ impl<Sum: Pod + Sync, F: Finish<Sum>> Finish<Sum> for AfterGate<'_, F, Sum> {
     }
 
     #[inline(always)]
-    fn ahead(&self, row: usize, columns: Range<usize>) {
-        self.finish.ahead(row, columns);
+    fn reads(&self, rows: Range<usize>, columns: Range<usize>) -> Lines {
+        self.finish.reads(rows, columns)
     }
 }
 

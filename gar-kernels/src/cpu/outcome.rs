@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::{Cpu, prefetch::prefetch, result_in};
+use super::{Cpu, prefetch::Lines, result_in};
 use crate::{DType, Result, Tensor, host::Room};
 
 /// Memory that a result is written to.
@@ -52,11 +52,12 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// Asks for memory that will be written to.
-    pub(super) fn ahead(&self, range: Range<usize>) {
+    /// Where `columns` of `rows`, rows of `n`, will be written to.
+    pub(super) fn writes(&self, rows: Range<usize>, columns: Range<usize>, n: usize) -> Lines {
+        let (from, rows, columns) = (rows.start * n + columns.start, rows.len(), columns.len());
         match self {
-            Self::F32(all) => prefetch(&all[range]),
-            Self::BF16(all) => prefetch(&all[range]),
+            Self::F32(all) => Lines::of(all[from..].as_ptr(), rows, columns, n),
+            Self::BF16(all) => Lines::of(all[from..].as_ptr(), rows, columns, n),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! One tile of rows times some panels of a weight, whatever the tile's height.
-use super::dot::{Dot, Factors, Tile, VectorDot};
+use super::{
+    dot::{Dot, Factors, Tile, VectorDot},
+    prefetch::Lines,
+};
 
 /// Heights of tiles that exist, up to [`Dot::ROWS`] of each product.
 const HEIGHTS: [usize; 5] = [1, 2, 4, 6, 12];
@@ -26,16 +29,19 @@ impl<D: Dot> Default for Panels<'_, D> {
     }
 }
 
-/// Parts of panels that will be read soon: they are asked for while there is no other use of memory.
+/// What will be read or written soon: it is asked for while there is no other use of memory.
 pub(super) struct Ahead<'a, D: Dot> {
+    /// Parts of panels, one with each panel of the strip.
     pub(super) panels: Panels<'a, D>,
     /// Groups of each panel.
     pub(super) groups: usize,
+    /// With the first panel of the strip.
+    pub(super) rows: [Lines; 2],
 }
 
 impl<D: Dot> Default for Ahead<'_, D> {
     fn default() -> Self {
-        Self { panels: Panels::default(), groups: 0 }
+        Self { panels: Panels::default(), groups: 0, rows: [Lines::NONE; 2] }
     }
 }
 
@@ -113,8 +119,9 @@ impl<D: VectorDot> Strip<'_, D> {
         let mut panel = 0;
         while panel < w.count {
             let (entries, next) = (&w.entries[panel * w.stride..], ahead.of(panel));
+            let rows = if panel == 0 { ahead.rows } else { [Lines::NONE; 2] };
             let tile = Tile {
-                factors: Factors { x, w: entries, panel_stride: w.stride, groups, next },
+                factors: Factors { x, w: entries, panel_stride: w.stride, groups, next, rows },
                 sums: &mut sums[panel * D::PANEL..],
                 row_stride,
                 accumulate,

@@ -269,6 +269,9 @@ trait TileDot: Dot {
 fn strip<D: TileDot>(strip: Strip<'_, D>) {
     strip.check();
     let Strip { height, x, w, groups, sums, row_stride, accumulate, ahead } = strip;
+    for mut rows in ahead.rows {
+        (0..rows.rows()).for_each(|_| rows.ask());
+    }
     let (whole, rest) = (groups / RUN, groups % RUN);
     if groups == 0 && !accumulate {
         sums.chunks_mut(row_stride).take(height).for_each(|row| row[..w.count * D::PANEL].fill(D::Sum::zeroed()));

@@ -35,7 +35,7 @@ use half::bf16;
 use super::{
     convert::Floats,
     panels::Rows,
-    prefetch::{LINE, prefetch_line_l2},
+    prefetch::{LINE, Lines, prefetch_line_l2},
     softmax::{Running, Scores, shares_rounded},
     strip::Strip,
     vectorize,
@@ -198,6 +198,8 @@ pub(super) struct Factors<'a, D: Dot> {
     pub(super) groups: usize,
     /// What will be read soon after: it is brought near while there is no other use of memory.
     pub(super) next: &'a [D::Weight],
+    /// The same, of other memory.
+    pub(super) rows: [Lines; 2],
 }
 
 impl<D: Dot> Clone for Factors<'_, D> {
@@ -259,7 +261,7 @@ impl<D: VectorDot> Factors<'_, D> {
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "indices also say where operands lie")]
     pub(super) fn add<const R: usize, const P: usize>(self, dot: D, acc: &mut [[[D::Sums; VECTORS]; P]; R]) {
-        let Self { x, w, panel_stride, groups, next } = self;
+        let Self { x, w, panel_stride, groups, next, mut rows } = self;
         let group = D::PANEL * D::GROUP;
         assert!(
             R > 0
@@ -270,7 +272,9 @@ impl<D: VectorDot> Factors<'_, D> {
         );
         let (x, w) = (x.as_ptr(), w.as_ptr());
         // A few lines every run: all at once would stand in the way of what is read now.
-        let lines_of_run = size_of_val(next).div_ceil(LINE).div_ceil(groups.div_ceil(RUN).max(1));
+        let runs = groups.div_ceil(RUN).max(1);
+        let lines_of_run = size_of_val(next).div_ceil(LINE).div_ceil(runs);
+        let rows_of_run = rows[0].rows().max(rows[1].rows()).div_ceil(runs);
         let mut line: *const u8 = next.as_ptr().cast();
         // SAFETY: the assertion above keeps every group that is addressed inside its slice.
         unsafe {
@@ -280,6 +284,9 @@ impl<D: VectorDot> Factors<'_, D> {
                     for _ in 0..lines_of_run {
                         prefetch_line_l2(line);
                         line = line.wrapping_add(LINE);
+                    }
+                    for _ in 0..rows_of_run {
+                        rows.iter_mut().for_each(Lines::ask);
                     }
                 }
                 for g in run..(run + RUN).min(groups) {
