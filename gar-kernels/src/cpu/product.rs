@@ -30,8 +30,9 @@
 //! shares that were dealt out before. Shortest tasks of two tiles, and of four, were worse than of three.
 //!
 //! What results and residuals need of memory was asked for before every tile, more lines at once than a core can have under way:
-//! by time stamps it waited for them 1.7 % of a tower. A row at a time within the tile loop it is 0.5, and the tower takes 1.0 % less
-//! time in the median of 150 alternating rounds of one process; of 14 alternating processes, 0.2.
+//! by time stamps it waited for them 1.7 % of a tower. A row at a time within the tile loop it is 0.5. The tower takes 1.0 and 0.5 %
+//! less time so in the medians of 150 and of 240 alternating rounds of one process; of 14 and of 32 alternating processes, which
+//! noise moves by a percent, 0.2 less and 0.2 more.
 //!
 //! Without gain on that Zen 4 (medians of thirty to sixty alternating rounds of one process, which noise moves by 0.3 % of a tower):
 //! rows normalised while they are put into tiles, results written over the residual, 1 to 32 panels finished together (1 and 16 were
