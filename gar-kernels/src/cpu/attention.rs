@@ -214,12 +214,11 @@ fn attend_to<'a, D: FloatDot, T: Send>(
         let start = task % parts * step;
         (task / parts / kv_heads, task / parts % kv_heads, start..(start + step).min(queries))
     };
-    // The next two of these rows from `at` on.
-    let two = |(b, kv_head, queries): &mut (usize, usize, Range<usize>), at: *const u8, size: usize| {
-        let first = at.wrapping_add(row(*b, *kv_head, queries.start) * size);
-        let count = queries.len().min(2);
+    // Takes up to two queries away: where the first one's row begins, and how many they are.
+    let two = |(b, kv_head, queries): &mut (usize, usize, Range<usize>)| {
+        let (at, count) = (row(*b, *kv_head, queries.start), queries.len().min(2));
         queries.start += count;
-        Lines::of(first, count, group * d * size, heads * d * size)
+        (at, count)
     };
     let (tasks, threads) = (batch * kv_heads * parts, rayon::current_num_threads());
     // Parts of one head follow each other, so that its keys and values stay in the cache.
@@ -232,9 +231,11 @@ fn attend_to<'a, D: FloatDot, T: Send>(
             // depends on the other threads, which are about as fast.
             let (mut written, mut read) = (part(task), part((task + threads).min(tasks - 1)));
             let ahead = || {
+                let [(to, results), (from, next)] = [two(&mut written), two(&mut read)];
+                let (columns, stride) = (group * d, heads * d);
                 [
-                    two(&mut written, places.at.cast_const().cast(), size_of::<T>()),
-                    two(&mut read, q.as_ptr().cast(), size_of::<f32>()),
+                    Lines::of(places.at.cast_const().wrapping_add(to), results, columns, stride),
+                    Lines::of(q.as_ptr().wrapping_add(from), next, columns, stride),
                 ]
             };
             let own = Queries {

@@ -269,6 +269,7 @@ trait TileDot: Dot {
 fn strip<D: TileDot>(strip: Strip<'_, D>) {
     strip.check();
     let Strip { height, x, w, groups, sums, row_stride, accumulate, ahead } = strip;
+    // The loops have no room to ask for more than the panel's next part.
     for mut rows in ahead.rows {
         (0..rows.rows()).for_each(|_| rows.ask());
     }

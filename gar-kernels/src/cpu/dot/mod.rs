@@ -198,7 +198,7 @@ pub(super) struct Factors<'a, D: Dot> {
     pub(super) groups: usize,
     /// What will be read soon after: it is brought near while there is no other use of memory.
     pub(super) next: &'a [D::Weight],
-    /// The same, of other memory.
+    /// Rows that will be read or written soon after, such as where results belong; brought near likewise.
     pub(super) rows: [Lines; 2],
 }
 
