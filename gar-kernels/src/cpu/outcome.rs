@@ -52,6 +52,14 @@ impl<'a> Results<'a> {
         }
     }
 
+    /// Some of them, for as long as they are borrowed.
+    pub(super) fn part(&mut self, range: Range<usize>) -> Results<'_> {
+        match self {
+            Self::F32(all) => Results::F32(&mut all[range]),
+            Self::BF16(all) => Results::BF16(&mut all[range]),
+        }
+    }
+
     /// Where `columns` of `rows`, rows of `n`, will be written to.
     pub(super) fn writes(&self, rows: Range<usize>, columns: Range<usize>, n: usize) -> Lines {
         let (from, rows, columns) = (rows.start * n + columns.start, rows.len(), columns.len());

@@ -110,29 +110,33 @@ impl<D: VectorDot> Strip<'_, D> {
         }
     }
 
-    fn run<const R: usize, const P: usize>(self, dot: D) {
+    fn run<const R: usize, const P: usize>(mut self, dot: D) {
         // Taller tiles than the registers hold are never asked for; this spares compiling them.
         if const { R > D::ROWS } {
             return;
         }
-        let Self { x, w, groups, sums, row_stride, accumulate, ahead, .. } = self;
         let mut panel = 0;
-        while panel < w.count {
-            let (entries, next) = (&w.entries[panel * w.stride..], ahead.of(panel));
-            let rows = if panel == 0 { ahead.rows } else { [Lines::NONE; 2] };
-            let tile = Tile {
-                factors: Factors { x, w: entries, panel_stride: w.stride, groups, next, rows },
-                sums: &mut sums[panel * D::PANEL..],
-                row_stride,
-                accumulate,
-            };
-            if w.count - panel >= P {
-                dot.tile::<R, P>(tile);
+        while panel < self.w.count {
+            if self.w.count - panel >= P {
+                dot.tile::<R, P>(self.tile(panel));
                 panel += P;
             } else {
-                dot.tile::<R, 1>(tile);
+                dot.tile::<R, 1>(self.tile(panel));
                 panel += 1;
             }
+        }
+    }
+
+    /// The tile from panel `panel` on.
+    pub(super) fn tile(&mut self, panel: usize) -> Tile<'_, D> {
+        let Self { x, w, groups, row_stride, accumulate, ref ahead, .. } = *self;
+        let (entries, next) = (&w.entries[panel * w.stride..], ahead.of(panel));
+        let rows = if panel == 0 { ahead.rows } else { [Lines::NONE; 2] };
+        Tile {
+            factors: Factors { x, w: entries, panel_stride: w.stride, groups, next, rows },
+            sums: &mut self.sums[panel * D::PANEL..],
+            row_stride,
+            accumulate,
         }
     }
 }

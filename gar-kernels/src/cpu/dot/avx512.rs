@@ -4,8 +4,9 @@ use std::{arch::x86_64::*, mem::transmute};
 use half::bf16;
 use pulp::x86::V4;
 
-use super::{Dot, Factors, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, float::Vectors, operand};
+use super::{Dot, Factors, Finisher, FloatDot, IntDot, RUN, Tile, VECTORS, VectorDot, float::Vectors, operand};
 use crate::cpu::{
+    epilogue::finish_tile,
     panels::Rows,
     softmax::{Running, Scores, shares_bf16, shares_of_products_bf16},
     strip::Strip,
@@ -157,6 +158,14 @@ impl Dot for HalfPairs {
 
     fn strip(self, strip: Strip<'_, Self>) {
         strip.in_tiles(self);
+    }
+
+    fn finisher(self) -> Option<Finisher<Self>> {
+        const { assert!(Self::ABREAST == 1, "a strip is one panel") };
+        // SAFETY: see above.
+        Some(|dot, mut strip, then| unsafe {
+            finish_tile::<_, { Self::ROWS }>(V4::new_unchecked(), dot, strip.tile(0), then);
+        })
     }
 }
 

@@ -34,6 +34,7 @@ use half::bf16;
 
 use super::{
     convert::Floats,
+    epilogue::Then,
     panels::Rows,
     prefetch::{LINE, Lines, prefetch_line_l2},
     softmax::{Running, Scores, shares_rounded},
@@ -99,7 +100,16 @@ pub(super) trait Dot: Copy + Send + Sync + 'static {
 
     /// Computes a strip.
     fn strip(self, strip: Strip<'_, Self>);
+
+    /// How a strip of [`ROWS`](Self::ROWS) rows is computed, and what follows, without its sums being written: where there
+    /// are registers for it.
+    fn finisher(self) -> Option<Finisher<Self>> {
+        None
+    }
 }
+
+/// Computes a strip, and results in the place of its sums.
+pub(super) type Finisher<D> = fn(D, Strip<'_, D>, Then<'_>);
 
 /// A [`Dot`] whose sums stand in vector registers while [`Tile::compute`] runs, compiled for its instructions.
 pub(super) trait VectorDot: Dot {
@@ -225,34 +235,45 @@ impl<D: VectorDot> Tile<'_, D> {
     /// The tile loop, and where its sums go.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "indices also say where sums lie")]
-    fn compute<const R: usize, const P: usize>(self, dot: D) {
-        let Self { sums, row_stride, accumulate, .. } = self;
+    fn compute<const R: usize, const P: usize>(mut self, dot: D) {
+        let (acc, row_stride) = (self.summed::<R, P>(dot), self.row_stride);
+        let sums = self.sums.as_mut_ptr();
+        for r in 0..R {
+            for p in 0..P {
+                for v in 0..VECTORS {
+                    // SAFETY: `summed` made sure that every sum that is addressed lies in its slice.
+                    unsafe { dot.store(acc[r][p][v], sums.add(r * row_stride + p * D::PANEL + v * D::LANES)) };
+                }
+            }
+        }
+    }
+
+    /// The tile loop alone.
+    ///
+    /// # Panics
+    /// If the sums of `R` rows and `P` panels do not fit their slice.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "indices also say where sums lie")]
+    pub(super) fn summed<const R: usize, const P: usize>(&mut self, dot: D) -> [[[D::Sums; VECTORS]; P]; R] {
+        let &mut Self { factors, ref sums, row_stride, accumulate } = self;
         assert!(
             (R - 1) * row_stride + P * D::PANEL <= sums.len(),
             "sums of a tile of {R} rows and {P} panels do not fit their slice"
         );
-        let sums = sums.as_mut_ptr();
         let mut acc = [[[dot.zero(); VECTORS]; P]; R];
-        // SAFETY: the assertion above keeps every sum that is addressed inside its slice.
-        unsafe {
-            if accumulate {
-                for r in 0..R {
-                    for p in 0..P {
-                        for v in 0..VECTORS {
-                            acc[r][p][v] = dot.load(sums.add(r * row_stride + p * D::PANEL + v * D::LANES));
-                        }
-                    }
-                }
-            }
-            self.factors.add(dot, &mut acc);
+        if accumulate {
             for r in 0..R {
                 for p in 0..P {
                     for v in 0..VECTORS {
-                        dot.store(acc[r][p][v], sums.add(r * row_stride + p * D::PANEL + v * D::LANES));
+                        let at = r * row_stride + p * D::PANEL + v * D::LANES;
+                        // SAFETY: the assertion above keeps every sum that is addressed inside its slice.
+                        acc[r][p][v] = unsafe { dot.load(sums.as_ptr().add(at)) };
                     }
                 }
             }
         }
+        factors.add(dot, &mut acc);
+        acc
     }
 }
 

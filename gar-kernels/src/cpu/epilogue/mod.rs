@@ -1,12 +1,19 @@
-//! What follows a product, while its sums are in the cache.
+//! What follows a product, while its sums are in the cache, or in the registers still that they were summed in.
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::finish_tile;
 
 use super::{
     activation,
     dot::IntDot,
     math::{self, read},
+    outcome::Results,
     parameter,
     prefetch::Lines,
     product::{Finish, Finished, Out},
@@ -38,11 +45,26 @@ impl<'a> After<'a> {
             n,
         })
     }
+
+    /// What follows the sums of one row, some columns of it.
+    #[inline(always)]
+    fn terms(&self, row: usize, columns: &Range<usize>) -> Terms<'_> {
+        Terms {
+            bias: self.bias.as_ref().map(|bias| &bias[columns.clone()]),
+            scale: self.scale.as_ref().map(|scale| &scale[columns.clone()]),
+            residual: self.residual.map(|all| &all[row * self.n..][columns.clone()]),
+        }
+    }
 }
 
 impl Finish<f32> for After<'_> {
     fn finish(&self, Finished { rows, columns, sums, stride, out, .. }: Finished<'_, f32>) {
         pulp::Arch::new().dispatch(Apply { after: self, rows, columns, sums, stride, out });
+    }
+
+    fn after(&self) -> Option<&After<'_>> {
+        // Among the sums of a tile GELU has too few registers: that takes longer than a pass of its own.
+        (!self.gelu).then_some(self)
     }
 
     #[inline(always)]
@@ -51,6 +73,17 @@ impl Finish<f32> for After<'_> {
             Lines::of(residual[rows.start * self.n + columns.start..].as_ptr(), rows.len(), columns.len(), self.n)
         })
     }
+}
+
+/// What follows a tile of sums, while they are in registers.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other CPU has registers for it"))]
+pub(super) struct Then<'a> {
+    pub(super) after: &'a After<'a>,
+    /// The first row.
+    pub(super) row: usize,
+    pub(super) columns: Range<usize>,
+    /// Of these rows, all columns.
+    pub(super) out: Results<'a>,
 }
 
 /// One pass over some sums: each is read once and its result written once.
@@ -63,20 +96,14 @@ struct Apply<'a, 'o> {
     out: Out<'o>,
 }
 
-impl<'a> WithSimd for Apply<'a, '_> {
+impl WithSimd for Apply<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { after, rows, columns, sums, stride, mut out } = self;
-        let of_columns = |vector: &'a Vec<f32>| &vector[columns.clone()];
         for ((r, row), sums) in rows.enumerate().zip(sums.chunks_exact_mut(stride)) {
-            let terms = Terms {
-                bias: after.bias.as_ref().map(of_columns),
-                scale: after.scale.as_ref().map(of_columns),
-                residual: after.residual.map(|all| &all[row * after.n..][columns.clone()]),
-            };
-            let sums = &mut sums[..columns.len()];
+            let (terms, sums) = (after.terms(row, &columns), &mut sums[..columns.len()]);
             let mut out = match &mut out {
                 Out::Rows { values, stride } => Some(&mut values[r * *stride..][..columns.len()]),
                 Out::Sums => None,
