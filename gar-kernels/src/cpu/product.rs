@@ -37,14 +37,14 @@
 //! What follows a tile of full height, but for GELU, is done in the registers that it was summed in, where there are enough
 //! ([`Dot::finisher`], AVX512-BF16): the sums are neither written nor read again, and the next tile's products run meanwhile. A pass
 //! over sums in the level-2 cache takes 13 to 19 cycles for sixteen of them; in registers, 5. With GELU it is 25 to 30 in a pass and
-//! 24 in registers, of which there are too few then, and nothing is won. A tower of blocks alone takes 0.3 to 2.1 % less time (medians of twelve
-//! alternating rounds of one process, in each of six processes); of 24 alternating processes of `gar`, whose noise is 2 %, nothing shows.
-//! A GELU of nine coefficients without a division, as exact as bf16 asks for, in the pass: 0.1 % more.
+//! 24 in registers, of which there are too few then, and nothing is won. A tower of blocks alone takes 0.3 to 2.1 % less time
+//! (medians of twelve alternating rounds of one process, in each of six processes); of 24 alternating processes of `gar`, whose
+//! noise is 2 %, nothing shows. A GELU of nine coefficients without a division, as exact as bf16 asks for, in the pass: 0.1 % more.
 //!
-//! What the tile loop lacks is small where nothing disturbs the core: by time stamps beside a loop of the same products in registers
-//! the middle strip of 512 groups takes 1.5 % longer than that, the best 1; 55 cycles of 12,288 are the stores of its sums. On average it
-//! takes 5 to 6 % longer than its middle, and the loop in registers 2 to 5: stretches in which the core is half as fast, or gone. Asking for
-//! rows of x and the weight's next groups into the level-1 cache 16 or 32 groups ahead: no change.
+//! What the tile loop lacks is small where nothing disturbs the core: by time stamps beside a loop of the same products in
+//! registers the middle strip of 512 groups takes 1.5 % longer than that, the best 1; 55 cycles of 12,288 are the stores of its
+//! sums. On average it takes 5 to 6 % longer than its middle, and the loop in registers 2 to 5: stretches in which the core is half
+//! as fast, or gone. Asking for rows of x and the weight's next groups into the level-1 cache 16 or 32 groups ahead: no change.
 //!
 //! Without gain on that Zen 4 (medians of thirty to sixty alternating rounds of one process, which noise moves by 0.3 % of a tower):
 //! rows normalised while they are put into tiles, results written over the residual, 1 to 32 panels finished together (1 and 16 were
@@ -228,9 +228,9 @@ fn product<D: Dot, F: Finish<D::Sum>>(
             };
             let first = tile * D::ROWS;
             match in_registers {
-                Some((finish, after)) if complete && first < whole => {
+                Some((finisher, after)) if complete && first < whole => {
                     let (row, out) = (rows.start + first, out.part(first * n..(first + D::ROWS) * n));
-                    finish(dot, strip, Then { after, row, columns: columns.clone(), out });
+                    finisher(dot, strip, Then { after, row, columns: columns.clone(), out });
                 }
                 _ => dot.strip(strip),
             }
